@@ -48,12 +48,12 @@ class Optimizer {
   virtual bool UpdatesUntouchedRows() const { return false; }
 
   // One row in place.
-  //   gradient: [dim], accumulated; clobbered.
+  //   gradient: [dim], accumulated
   //   weights:  [dim]
   //   slots:    one pointer to [dim] per slot, in the order of slots()
   // No argument overlaps another; no alignment is required. Never fails: NaN
   // and infinity go through the arithmetic.
-  virtual void UpdateRow(const StepScalars& scalars, float* gradient,
+  virtual void UpdateRow(const StepScalars& scalars, const float* gradient,
                          float* weights, float* const* slots,
                          int64_t dim) const = 0;
 };

@@ -1,0 +1,30 @@
+#include "tf_embed/optimizers/registry.h"
+
+namespace tf_embed {
+namespace {
+
+// Rows can be configured, loaded, retrieved and looked up; how they are updated
+// is not public.
+class MdlAdagradLight final : public Optimizer {
+ public:
+  const char* name() const override { return "MDLAdagradLight"; }
+  Span<const SlotSpec> slots() const override {
+    static constexpr SlotSpec kSlots[] = {
+        {"accumulators", 0.1f}, {"weights", 0.0f}, {"benefits", 0.0f}};
+    return kSlots;
+  }
+  Status CanUpdate() const override {
+    return Unimplemented("the update rule of MDLAdagradLight is not public");
+  }
+  void UpdateRow(const StepScalars&, const float*, float*, float* const*,
+                 int64_t) const override {}
+};
+
+}  // namespace
+
+OptimizerOr MakeOptimizer(const OptimizerConfig&,
+                          const MdlAdagradLightParams&) {
+  return std::unique_ptr<const Optimizer>(new MdlAdagradLight);
+}
+
+}  // namespace tf_embed
