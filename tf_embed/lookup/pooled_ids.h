@@ -14,14 +14,22 @@ namespace tf_embed {
 //   c_j(p)           = (weights empty ? 1 : weights[j]) *
 //                      (scales empty ? 1 : scales[p])
 //
-// Position p stands for  sum over j in [begin(p), end(p)) of c_j(p) * row[ids[j]].
-struct PooledIds {
+// Position p stands for  sum over j in [begin(p), end(p)) of c_j(p) *
+// row[ids[j]].
+template <typename Id>  // int64_t or int32_t
+struct BasicPooledIds {
   int64_t num_positions = 0;
   Span<const int64_t> offsets;  // [P + 1], or empty: exactly one id a position
-  Span<const int64_t> ids;      // [N], each in [0, rows of the table)
+  Span<const Id> ids;           // [N], each in [0, rows of the table)
   Span<const float> weights;    // [N] or empty
   Span<const float> scales;     // [P] or empty
+
+  int64_t begin(int64_t p) const { return offsets.empty() ? p : offsets[p]; }
+  int64_t end(int64_t p) const {
+    return offsets.empty() ? p + 1 : offsets[p + 1];
+  }
 };
+using PooledIds = BasicPooledIds<int64_t>;
 
 // A table for the kernels: V rows of D floats, and as many again for each slot
 // variable. Rows are contiguous: row i begins at weights + i * dim.

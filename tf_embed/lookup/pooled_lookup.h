@@ -1,6 +1,8 @@
 #ifndef TF_EMBED_TF_EMBED_LOOKUP_POOLED_LOOKUP_H_
 #define TF_EMBED_TF_EMBED_LOOKUP_POOLED_LOOKUP_H_
 
+#include <cstdint>
+
 #include "tf_embed/base/executor.h"
 #include "tf_embed/base/span.h"
 #include "tf_embed/lookup/pooled_ids.h"
@@ -9,13 +11,15 @@
 namespace tf_embed {
 
 // One feature to look up.
-struct LookupTask {
-  PooledIds ids;
+template <typename Id>  // int64_t or int32_t
+struct BasicLookupTask {
+  BasicPooledIds<Id> ids;
   const float* weights = nullptr;  // table, [V, D]
   int64_t dim = 0;
   const SimulatedQuantization* quantization = nullptr;  // or null: none
-  float* output = nullptr;         // [P, D], overwritten
+  float* output = nullptr;  // [P, D], overwritten; any alignment
 };
+using LookupTask = BasicLookupTask<int64_t>;
 
 // For each task, each position p and each column k:
 //
@@ -27,7 +31,10 @@ struct LookupTask {
 // in float32, ids in their order (with fused multiply-add where the target has
 // it); q is simulated quantization or the identity. All tasks are done in one
 // parallel region, cut by cost. Ids must have been checked.
-void PooledLookup(Span<const LookupTask> tasks, Executor& executor);
+void PooledLookup(Span<const BasicLookupTask<int64_t>> tasks,
+                  Executor& executor);
+void PooledLookup(Span<const BasicLookupTask<int32_t>> tasks,
+                  Executor& executor);
 
 }  // namespace tf_embed
 

@@ -1,0 +1,34 @@
+#ifndef TF_EMBED_TF_EMBED_LOOKUP_PREFETCH_H_
+#define TF_EMBED_TF_EMBED_LOOKUP_PREFETCH_H_
+
+#include <cstddef>
+
+namespace tf_embed {
+
+inline constexpr size_t kCacheLineBytes = 64;
+
+// The level-2 cache: far-ahead prefetches. Fetching to level 1 instead stalls
+// on its few miss buffers, on a plateau of two thirds of the bandwidth.
+struct ToLevel2 {
+  static void Prefetch(const char* line) { __builtin_prefetch(line, 0, 2); }
+};
+
+// The level-1 cache, for lines that are about to be used.
+struct ToLevel1 {
+  static void Prefetch(const char* line) { __builtin_prefetch(line, 0, 3); }
+};
+
+// All cache lines that `bytes` bytes at `row` touch; bytes at least 1.
+template <class Level>
+inline void PrefetchRow(const void* row, size_t bytes) {
+  const char* const begin = static_cast<const char*>(row);
+  for (size_t offset = 0; offset < bytes; offset += kCacheLineBytes) {
+    Level::Prefetch(begin + offset);
+  }
+  // A row that is no multiple of a line may reach into one more.
+  if (bytes % kCacheLineBytes != 0) Level::Prefetch(begin + bytes - 1);
+}
+
+}  // namespace tf_embed
+
+#endif  // TF_EMBED_TF_EMBED_LOOKUP_PREFETCH_H_
