@@ -5,12 +5,14 @@ CPU: `tf.raw_ops.RecvTPUEmbeddingActivations` and its family then run where
 there is no TPU.
 """
 
+from tf_embed import raw_ops
 from tf_embed._loader import load
 from tf_embed._version import __version__
 
 __all__ = [
     "__version__",
     "load",
+    "raw_ops",
 ]
 
 load()

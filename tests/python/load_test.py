@@ -5,6 +5,7 @@ import sys
 import textwrap
 
 import tensorflow as tf
+
 import tf_embed
 from tf_embed import _build_info, _loader
 
@@ -70,7 +71,7 @@ def test_undefined_symbol_names_both_versions():
     result = _run("""
         import tensorflow as tf
         def load(path):
-            raise tf.errors.NotFoundError(None, None, path + ": undefined symbol: _Z3foov")
+            raise tf.errors.NotFoundError(None, None, "undefined symbol: _Z3foov")
         tf.load_op_library = load
         import tf_embed
     """)
