@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tf_embed/base/executor.h"
@@ -14,6 +15,7 @@
 #include "tf_embed/engine/batch.h"
 #include "tf_embed/engine/config.h"
 #include "tf_embed/engine/engine_stats.h"
+#include "tf_embed/optimizers/optimizer.h"
 
 namespace tf_embed {
 
@@ -47,7 +49,9 @@ using ReceivedBatches = std::vector<std::shared_ptr<ReceivedBatch>>;
 //   parameters:  Load, Retrieve
 //
 // Thread-safe. Every call validates before it changes anything. `executor` is
-// used during the call only.
+// used during the call only. Lookup, Send, Load and Retrieve may wait for one
+// another's table accesses, so they must not run in threads that another call's
+// executor needs to make progress.
 class Engine {
  public:
   // Populates and checks the config, then allocates the tables: parameters 0,
@@ -58,10 +62,13 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual const EngineConfig& config() const = 0;  // populated
+  // Null where an inference config names no optimizer for the table.
+  virtual const Optimizer* optimizer(int table) const = 0;
 
-  // Copies the ids into the queue of `core`. mode: kUnspecified takes the
-  // config's.
-  virtual Status Enqueue(int core, Mode mode, const EnqueueRequest& request) = 0;
+  // Copies the ids into the queue of `core` (-1: the only core there is).
+  // mode: kUnspecified takes the config's.
+  virtual Status Enqueue(int core, Mode mode,
+                         const EnqueueRequest& request) = 0;
 
   // Takes the oldest batch of each core of `cores`, in one go, once all of
   // them have one and every step that these cores have sent is complete.
@@ -72,9 +79,9 @@ class Engine {
   // engine's locks are not held.
   // Returns a ticket for CancelReceive.
   using ReceiveCallback = std::function<void(StatusOr<ReceivedBatches>)>;
-  virtual int64_t ReceiveAsync(
-      CoreRange cores, std::optional<std::chrono::nanoseconds> timeout,
-      ReceiveCallback done) = 0;
+  virtual int64_t ReceiveAsync(CoreRange cores,
+                               std::optional<std::chrono::nanoseconds> timeout,
+                               ReceiveCallback done) = 0;
 
   // Calls the ticket's callback with Cancelled if it has not been called.
   virtual void CancelReceive(int64_t ticket) = 0;
