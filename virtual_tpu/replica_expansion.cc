@@ -177,6 +177,10 @@ class Expansion {
       graph_->AddControlEdge(source, copy);
       return absl::OkStatus();
     }
+    if (inside_.count(source) > 0) {  // by way of a TPUReplicatedInput
+      graph_->AddControlEdge(copies_[r][source], copy);
+      return absl::OkStatus();
+    }
     Node*& gate = gates_[{source, r}];
     if (gate == nullptr) {
       TF_RETURN_IF_ERROR(AddNoOp(absl::StrCat(Prefix(r), "after_",
