@@ -1,0 +1,22 @@
+#ifndef TF_EMBED_VIRTUAL_TPU_ATTRIBUTES_H_
+#define TF_EMBED_VIRTUAL_TPU_ATTRIBUTES_H_
+
+namespace tf_embed::virtual_tpu {
+
+// Attributes that tf.tpu.replicate leaves on nodes.
+inline constexpr char kReplicateAttr[] = "_tpu_replicate";
+inline constexpr char kOutsideCompilationAttr[] = "_xla_outside_compilation";
+inline constexpr char kCompilationStatusAttr[] = "_tpu_compilation_status";
+
+// Attributes that the replica expansion leaves for the kernels.
+inline constexpr char kReplicaAttr[] = "_tf_embed_replica";
+inline constexpr char kNumReplicasAttr[] = "_tf_embed_num_replicas";
+// The same for all replicas of one node, different for different nodes.
+inline constexpr char kChannelAttr[] = "_tf_embed_channel";
+// Whether the replicas run the node in the same step. False inside a function
+// that could not be inlined: each call of one is a step of its own.
+inline constexpr char kSharesStepAttr[] = "_tf_embed_shares_step";
+
+}  // namespace tf_embed::virtual_tpu
+
+#endif  // TF_EMBED_VIRTUAL_TPU_ATTRIBUTES_H_

@@ -1,0 +1,424 @@
+#include "virtual_tpu/replica_expansion.h"
+
+#include <map>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "tensorflow/core/framework/node_def_util.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/graph/control_flow.h"
+#include "tensorflow/core/graph/node_builder.h"
+#include "virtual_tpu/attributes.h"
+#include "virtual_tpu/collective_ops.h"
+#include "virtual_tpu/device_names.h"
+#include "virtual_tpu/graph_building.h"
+#include "virtual_tpu/replicated_variables.h"
+
+namespace tf_embed::virtual_tpu {
+namespace {
+
+using tensorflow::DeviceType;
+using tensorflow::Edge;
+using tensorflow::Graph;
+using tensorflow::Node;
+using tensorflow::NodeDef;
+
+bool IsPartitionedInput(const Node& node) {
+  return absl::StartsWith(node.type_string(), "TPUPartitionedInput");
+}
+
+bool IsPacked(const Node& node) {
+  bool packed = false;
+  return tensorflow::TryGetNodeAttr(node.attrs(), "is_packed", &packed) &&
+         packed;
+}
+
+class Expansion {
+ public:
+  Expansion(const Cluster& cluster, const std::set<std::string>& kept_names,
+            Graph* graph)
+      : cluster_(cluster),
+        kept_names_(kept_names),
+        graph_(graph),
+        inside_(cluster.nodes.begin(), cluster.nodes.end()),
+        copies_(cluster.num_replicas),
+        variables_(cluster.num_replicas),
+        done_(cluster.num_replicas) {}
+
+  absl::Status Run() {
+    TF_RETURN_IF_ERROR(FindLoopBodies());
+    for (int r = 0; r < cluster_.num_replicas; ++r) {
+      TF_RETURN_IF_ERROR(CopyNodes(r));
+      TF_RETURN_IF_ERROR(WireInputs(r));
+      OrderEmbeddingOps(r);
+      TF_RETURN_IF_ERROR(AddDone(r));
+    }
+    TF_RETURN_IF_ERROR(AddAllDone());
+    TF_RETURN_IF_ERROR(WireOutputs());
+    TF_RETURN_IF_ERROR(ReplaceCompilationResults());
+    return RemoveOriginals();
+  }
+
+ private:
+  std::string Prefix(int replica) const {
+    return absl::StrCat(cluster_.name, "/replica_", replica, "/");
+  }
+
+  std::string Core(int replica, int logical) const {
+    return CoreDevice(cluster_.cores[replica][logical]);
+  }
+
+  // Nodes inside of loops, which nothing outside may wait for.
+  absl::Status FindLoopBodies() {
+    std::vector<tensorflow::ControlFlowInfo> info;
+    TF_RETURN_IF_ERROR(tensorflow::BuildControlFlowInfo(graph_, &info));
+    frame_.resize(info.size());
+    for (size_t i = 0; i < info.size(); ++i) frame_[i] = info[i].frame_name;
+  // The metadata node has no inputs; a host loop's frame shows at the others.
+    outermost_ = frame_[cluster_.metadata->id()];
+    for (const Node* node : cluster_.nodes) {
+      for (const Node* input : node->in_nodes()) {
+        if (input->type_string() == "TPUReplicatedInput") {
+          outermost_ = frame_[input->id()];
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  bool InLoop(const Node* node) const {
+    return frame_[node->id()] != outermost_;
+  }
+
+  std::string DeviceOf(const Node& node, int replica) const {
+    const std::string& requested = node.requested_device();
+    if (requested == kHostDevice) return kHostDevice;
+    // Ops that only the host has, among them most of XLA's own.
+    const NodeDef& def = node.def();
+    if (!tensorflow::KernelDefAvailable(DeviceType(kTpuType), def) &&
+        tensorflow::KernelDefAvailable(DeviceType(tensorflow::DEVICE_CPU),
+                                       def)) {
+      return kHostDevice;
+    }
+    tensorflow::DeviceNameUtils::ParsedName parsed;
+    const int num_logical = static_cast<int>(cluster_.cores[replica].size());
+    if (tensorflow::DeviceNameUtils::ParseFullName(requested, &parsed) &&
+        parsed.type == "TPU_REPLICATED_CORE" && parsed.id < num_logical) {
+      return Core(replica, parsed.id);
+    }
+    return Core(replica, 0);
+  }
+
+  absl::Status CopyNodes(int r) {
+    for (Node* node : cluster_.nodes) {
+      NodeDef def = node->def();
+      def.clear_input();
+      def.set_name(absl::StrCat(Prefix(r), node->name()));
+      def.set_device(DeviceOf(*node, r));
+      auto& attrs = *def.mutable_attr();
+      if (node == cluster_.metadata) {
+        def.set_op("NoOp");
+        attrs.clear();
+      }
+      if (IsCollective(def.op()) || def.op() == "XlaReplicaId") {
+        attrs[kReplicaAttr].set_i(r);
+        attrs[kSharesStepAttr].set_b(true);
+        attrs[kChannelAttr].set_s(
+            absl::StrCat(cluster_.name, "/", node->name()));
+      }
+      // Ops of the host that speak for a core: which one, only we know.
+      if (auto it = attrs.find("device_ordinal");
+          it != attrs.end() && it->second.i() < 0) {
+        it->second.set_i(cluster_.cores[r][0]);
+      }
+      // Loops of several replicas may meet on the host's device.
+      if (node->IsEnter()) {
+        attrs["frame_name"].set_s(
+            absl::StrCat(Prefix(r), attrs["frame_name"].s()));
+      }
+      absl::Status status;
+      copies_[r][node] = graph_->AddNode(std::move(def), &status);
+      TF_RETURN_IF_ERROR(status);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WireInputs(int r) {
+    for (Node* node : cluster_.nodes) {
+      Node* copy = copies_[r][node];
+      for (const Edge* edge : node->in_edges()) {
+        Node* source = edge->src();
+        if (inside_.count(source) > 0) {
+          graph_->AddEdge(copies_[r][source], edge->src_output(), copy,
+                          edge->dst_input());
+        } else if (edge->IsControlEdge()) {
+          TF_RETURN_IF_ERROR(WaitFor(source, r, copy));
+        } else {
+          OutputOf input;
+          TF_RETURN_IF_ERROR(
+              Resolve({source, edge->src_output()}, r, copy, &input));
+          graph_->AddEdge(input.node, input.index, copy, edge->dst_input());
+        }
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Makes `copy` wait for a node outside of the cluster. One edge per replica
+  // crosses the devices, not one per node.
+  absl::Status WaitFor(Node* source, int r, Node* copy) {
+    if (source->IsSource()) {
+      graph_->AddControlEdge(source, copy);
+      return absl::OkStatus();
+    }
+    if (inside_.count(source) > 0) {  // by way of a TPUReplicatedInput
+      graph_->AddControlEdge(copies_[r][source], copy);
+      return absl::OkStatus();
+    }
+    Node*& gate = gates_[{source, r}];
+    if (gate == nullptr) {
+      TF_RETURN_IF_ERROR(AddNoOp(absl::StrCat(Prefix(r), "after_",
+                                              source->name()),
+                                 Core(r, 0), graph_, &gate));
+      graph_->AddControlEdge(source, gate);
+    }
+    graph_->AddControlEdge(gate, copy);
+    return absl::OkStatus();
+  }
+
+  // What the replica sees of a value from outside.
+  absl::Status Resolve(OutputOf from, int r, Node* copy, OutputOf* input) {
+    if (from.node->type_string() == "TPUReplicatedInput") {
+      used_inputs_.insert(from.node);
+      for (const Edge* edge : from.node->in_edges()) {
+        if (edge->IsControlEdge() && !edge->src()->IsSource()) {
+          TF_RETURN_IF_ERROR(WaitFor(edge->src(), r, copy));
+        }
+      }
+      const Edge* edge = nullptr;
+      TF_RETURN_IF_ERROR(
+          from.node->input_edge(IsPacked(*from.node) ? 0 : r, &edge));
+      return Resolve({edge->src(), edge->src_output()}, r, copy, input);
+    }
+    if (IsPartitionedInput(*from.node)) {
+      return ResolvePartitioned(from.node, r, input);
+    }
+    *input = from;
+    return absl::OkStatus();
+  }
+
+  // Nothing is sharded: the replica gets the whole.
+  absl::Status ResolvePartitioned(Node* node, int r, OutputOf* input) {
+    OutputOf& whole = wholes_[{node, r}];
+    if (whole.node == nullptr) {
+      std::vector<OutputOf> pieces;
+      for (int i = 0; i < node->num_inputs(); ++i) {
+        const Edge* edge = nullptr;
+        TF_RETURN_IF_ERROR(node->input_edge(i, &edge));
+        pieces.push_back({edge->src(), edge->src_output()});
+      }
+      std::vector<int> grid;
+      TF_RETURN_IF_ERROR(
+          PartitionGrid(*node, static_cast<int>(pieces.size()), &grid));
+      bool sharded = false;
+      for (int n : grid) sharded |= n > 1;
+      if (node->output_type(0) == tensorflow::DT_RESOURCE) {
+        if (sharded) {
+          return absl::UnimplementedError(absl::StrCat(
+              node->name(), ": a variable that is sharded over the logical "
+              "cores of a replica; the virtual TPU has replicated ones only"));
+        }
+        whole = pieces[0];
+        variables_[r].push_back({pieces, whole, IsPacked(*node)});
+      } else if (sharded) {
+        TF_RETURN_IF_ERROR(AddConcatGrid(
+            absl::StrCat(Prefix(r), node->name()), pieces, grid, Core(r, 0),
+            graph_, &whole));
+      } else {
+        whole = pieces[0];
+      }
+    }
+    *input = whole;
+    return absl::OkStatus();
+  }
+
+  // The gradients of a step may not arrive before its activations have left,
+  // even where they do not depend on them.
+  void OrderEmbeddingOps(int r) {
+    for (Node* receive : cluster_.nodes) {
+      if (receive->type_string() != "RecvTPUEmbeddingActivations") continue;
+      for (Node* send : cluster_.nodes) {
+        if (send->type_string() == "SendTPUEmbeddingGradients" &&
+            frame_[send->id()] == frame_[receive->id()]) {
+          graph_->AddControlEdge(copies_[r][receive], copies_[r][send]);
+        }
+      }
+    }
+  }
+
+  // A node that runs when everything with an effect in the replica has.
+  absl::Status AddDone(int r) {
+    TF_RETURN_IF_ERROR(
+        AddNoOp(absl::StrCat(Prefix(r), "done"), Core(r, 0), graph_, &done_[r]));
+    for (Node* node : cluster_.nodes) {
+      const bool named = kept_names_.count(node->name()) > 0;
+      bool controls_outside = false;
+      for (const Edge* edge : node->out_edges()) {
+        controls_outside |= edge->IsControlEdge() &&
+                            inside_.count(edge->dst()) == 0 &&
+                            !edge->dst()->IsSink();
+      }
+      if (!InLoop(node) &&
+          (named || controls_outside || node->op_def().is_stateful())) {
+        graph_->AddControlEdge(copies_[r][node], done_[r]);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddAllDone() {
+    TF_RETURN_IF_ERROR(AddNoOp(absl::StrCat(cluster_.name, "/done"),
+                               kHostDevice, graph_, &all_done_));
+    for (int r = 0; r < cluster_.num_replicas; ++r) {
+      graph_->AddControlEdge(done_[r], all_done_);
+      TF_RETURN_IF_ERROR(UpdateReplicatedVariables(
+          Prefix(r), cluster_.cores[r], variables_[r], done_[r], all_done_,
+          graph_));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WireOutputs() {
+    std::vector<const Edge*> removed;
+    std::vector<std::tuple<Node*, int, Node*, int>> added;
+    std::unordered_set<Node*> outputs, waiting;
+    for (Node* node : cluster_.nodes) {
+      for (const Edge* edge : node->out_edges()) {
+        Node* dst = edge->dst();
+        if (inside_.count(dst) > 0 || dst->IsSink()) continue;
+        if (edge->IsControlEdge()) {
+          waiting.insert(dst);
+        } else if (dst->type_string() == "TPUReplicatedOutput") {
+          outputs.insert(dst);
+          for (const Edge* out : dst->out_edges()) {
+            if (out->dst()->IsSink()) continue;
+            if (out->IsControlEdge()) {
+              waiting.insert(out->dst());
+              continue;
+            }
+            removed.push_back(out);
+            added.emplace_back(copies_[out->src_output()][node],
+                               edge->src_output(), out->dst(),
+                               out->dst_input());
+          }
+        } else if (cluster_.num_replicas == 1) {
+          removed.push_back(edge);
+          added.emplace_back(copies_[0][node], edge->src_output(), dst,
+                             edge->dst_input());
+        } else {
+          return absl::InvalidArgumentError(absl::StrCat(
+              "TPU computation ", cluster_.name, ": ", dst->name(),
+              " outside of it takes ", node->name(),
+              " from inside, without a TPUReplicatedOutput"));
+        }
+      }
+    }
+    for (const Edge* edge : removed) graph_->RemoveEdge(edge);
+    for (auto& [src, output, dst, input] : added) {
+      graph_->AddEdge(src, output, dst, input);
+    }
+    for (Node* dst : waiting) {
+      if (dst->type_string() != "TPUReplicatedInput") {
+        graph_->AddControlEdge(all_done_, dst);
+      }
+    }
+    for (Node* node : outputs) graph_->RemoveNode(node);
+    for (Node* node : used_inputs_) graph_->RemoveNode(node);
+    return absl::OkStatus();
+  }
+
+  // There is no compilation that could fail.
+  absl::Status ReplaceCompilationResults() {
+    std::vector<Node*> results;
+    for (Node* node : graph_->op_nodes()) {
+      std::string name;
+      if (node->type_string() == "TPUCompilationResult" &&
+          tensorflow::TryGetNodeAttr(node->attrs(), kCompilationStatusAttr,
+                                     &name) &&
+          name == cluster_.name) {
+        results.push_back(node);
+      }
+    }
+    for (Node* node : results) {
+      // An empty CompilationResultProto: no error.
+      tensorflow::Tensor success(tensorflow::DT_STRING, {});
+      NodeDef def;
+      def.set_name(node->name());
+      def.set_op("Const");
+      def.set_device(kHostDevice);
+      tensorflow::AddNodeAttr("dtype", tensorflow::DT_STRING, &def);
+      tensorflow::AddNodeAttr("value", success, &def);
+      absl::Status status;
+      Node* constant = graph_->AddNode(std::move(def), &status);
+      TF_RETURN_IF_ERROR(status);
+      const std::vector<const Edge*> edges(node->out_edges().begin(),
+                                           node->out_edges().end());
+      for (const Edge* edge : edges) {
+        Node* dst = edge->dst();
+        const int input = edge->dst_input();
+        const bool control = edge->IsControlEdge();
+        graph_->RemoveEdge(edge);
+        if (control) {
+          graph_->AddControlEdge(constant, dst);
+        } else {
+          graph_->AddEdge(constant, 0, dst, input);
+        }
+      }
+      graph_->RemoveNode(node);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status RemoveOriginals() {
+    for (Node* node : cluster_.nodes) {
+      const std::string name = node->name();
+      const bool in_loop = InLoop(node);
+      graph_->RemoveNode(node);
+      if (in_loop || kept_names_.count(name) == 0) continue;
+      Node* kept = nullptr;
+      TF_RETURN_IF_ERROR(AddNoOp(name, kHostDevice, graph_, &kept));
+      graph_->AddControlEdge(all_done_, kept);
+    }
+    return absl::OkStatus();
+  }
+
+  const Cluster& cluster_;
+  const std::set<std::string>& kept_names_;
+  Graph* const graph_;
+  const std::unordered_set<Node*> inside_;
+  std::vector<std::string> frame_;  // by node id
+  std::string outermost_;           // frame that the cluster itself is in
+  std::vector<std::unordered_map<Node*, Node*>> copies_;  // by replica
+  std::map<std::pair<Node*, int>, Node*> gates_;
+  std::map<std::pair<Node*, int>, OutputOf> wholes_;
+  std::vector<std::vector<ReplicatedVariable>> variables_;  // by replica
+  std::unordered_set<Node*> used_inputs_;
+  std::vector<Node*> done_;  // by replica
+  Node* all_done_ = nullptr;
+};
+
+}  // namespace
+
+absl::Status ExpandCluster(const Cluster& cluster,
+                           const std::set<std::string>& kept_names,
+                           Graph* graph) {
+  return Expansion(cluster, kept_names, graph).Run();
+}
+
+}  // namespace tf_embed::virtual_tpu
