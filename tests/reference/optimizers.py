@@ -238,7 +238,7 @@ OPTIMIZERS = {
         "ProximalAdagrad", ("accumulators",), (0.1,), _proximal_adagrad
     ),
     "online_yogi": Optimizer(None, ("vs", "linears"), (0.1, 0), _online_yogi),
-    "proximal_yogi": Optimizer("ProximalYogi", ("v", "m"), (0, 0), _proximal_yogi),
+    "proximal_yogi": Optimizer("ProximalYogi", ("v", "m"), (1e-6, 0), _proximal_yogi),
     "frequency_estimator": Optimizer(
         "FrequencyEstimator", ("last_hit_step",), (0,), _frequency_estimator
     ),

@@ -105,8 +105,7 @@ def tensor_batch(
             if column >= max_sequence_length:
                 continue
             example, slot = sample, column
-            if ragged:
-                w = 1.0  # ignored for ragged sequences
+            w = 1.0  # sequences have no weights
         else:
             example, slot = divmod(sample, num_features)
         position = example * slots_per_example + first_slot + slot
