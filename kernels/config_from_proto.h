@@ -1,0 +1,41 @@
+#ifndef TF_EMBED_KERNELS_CONFIG_FROM_PROTO_H_
+#define TF_EMBED_KERNELS_CONFIG_FROM_PROTO_H_
+
+#include <string>
+
+#include "tf_embed/base/status.h"
+#include "tf_embed/engine/config.h"
+
+namespace tensorflow {
+namespace tpu {
+class TPUEmbeddingConfiguration;
+}  // namespace tpu
+}  // namespace tensorflow
+
+namespace tf_embed {
+
+// A serialized TPUEmbeddingConfiguration, as the `config` attributes hold it.
+// InvalidArgument where the text is empty or is no such proto.
+StatusOr<tensorflow::tpu::TPUEmbeddingConfiguration> ParseConfigProto(
+    const std::string& serialized);
+
+// The same facts without protobuf; neither populated nor checked beyond what
+// has no counterpart in EngineConfig.
+StatusOr<EngineConfig> ConfigFromProto(
+    const tensorflow::tpu::TPUEmbeddingConfiguration& proto);
+
+// Parsed, converted and populated.
+StatusOr<EngineConfig> ParsePopulatedConfig(const std::string& serialized);
+
+// Writes what Populate derived into the proto it came from, so that it has
+// both the fields of the table dialect and those of the feature dialect.
+void WritePopulatedFields(const EngineConfig& populated,
+                          tensorflow::tpu::TPUEmbeddingConfiguration& proto);
+
+// Takes the derived fields out again. Does nothing to a proto that was never
+// populated.
+void ClearPopulatedFields(tensorflow::tpu::TPUEmbeddingConfiguration& proto);
+
+}  // namespace tf_embed
+
+#endif  // TF_EMBED_KERNELS_CONFIG_FROM_PROTO_H_
