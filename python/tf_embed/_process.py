@@ -83,7 +83,7 @@ def recv_timeout() -> float | None:
     >>> tf_embed.recv_timeout() is None
     True
     """
-    return _engine.recv_timeout() or None
+    return round(_engine.recv_timeout(), 9) or None
 
 
 def set_prune_negative_ids(prune: bool) -> None:
