@@ -57,6 +57,7 @@ class Expansion {
     for (int r = 0; r < cluster_.num_replicas; ++r) {
       TF_RETURN_IF_ERROR(CopyNodes(r));
       TF_RETURN_IF_ERROR(WireInputs(r));
+      FollowVariables(r);
       OrderEmbeddingOps(r);
       TF_RETURN_IF_ERROR(AddDone(r));
     }
@@ -254,6 +255,48 @@ class Expansion {
     }
     *input = whole;
     return absl::OkStatus();
+  }
+
+  // Variables of a replica with several cores may live on any of them, and so
+  // must the ops that use them.
+  void FollowVariables(int r) {
+    if (cluster_.cores[r].size() == 1) return;
+    std::vector<Node*> moved;
+    for (Node* node : cluster_.nodes) {
+      Node* copy = copies_[r][node];
+      for (const Edge* edge : copy->in_edges()) {
+        if (IsResource(*edge) && edge->src()->IsArg()) {
+          Follow(copy, edge->src()->assigned_device_name(), &moved);
+        }
+      }
+    }
+    while (!moved.empty()) {
+      const Node* node = moved.back();
+      moved.pop_back();
+      for (const Edge* edge : node->out_edges()) {
+        if (IsResource(*edge)) {
+          Follow(edge->dst(), node->requested_device(), &moved);
+        }
+      }
+    }
+  }
+
+  static bool IsResource(const Edge& edge) {
+    return !edge.IsControlEdge() &&
+           edge.src()->output_type(edge.src_output()) ==
+               tensorflow::DT_RESOURCE;
+  }
+
+  static void Follow(Node* copy, const std::string& device,
+                     std::vector<Node*>* moved) {
+    tensorflow::DeviceNameUtils::ParsedName parsed;
+    if (!tensorflow::DeviceNameUtils::ParseFullName(device, &parsed) ||
+        parsed.type != kTpuType || copy->requested_device() == device ||
+        copy->requested_device() == kHostDevice) {
+      return;
+    }
+    copy->set_requested_device(device);
+    moved->push_back(copy);
   }
 
   // The gradients of a step may not arrive before its activations have left,

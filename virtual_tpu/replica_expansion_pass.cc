@@ -110,7 +110,6 @@ absl::Status ReplicaExpansionPass::Run(
   }
   TF_RETURN_IF_ERROR(ReplacePartitionedOutputs(graph));
   tensorflow::FixupSourceAndSinkEdges(graph);
-  if (getenv("VTPU_DEBUG")) for (Node* n : graph->op_nodes()) { fprintf(stderr, "%s %s @%s <-", n->type_string().c_str(), n->name().c_str(), n->requested_device().c_str()); for (auto* e : n->in_edges()) fprintf(stderr, " %s%s", e->IsControlEdge() ? "^" : "", e->src()->name().c_str()); fprintf(stderr, "\n"); }
   return absl::OkStatus();
 }
 
