@@ -43,9 +43,10 @@ bool IsPacked(const Node& node) {
 class Expansion {
  public:
   Expansion(const Cluster& cluster, const std::set<std::string>& kept_names,
-            Graph* graph)
+            const CompositeDevices& composite_devices, Graph* graph)
       : cluster_(cluster),
         kept_names_(kept_names),
+        composite_devices_(composite_devices),
         graph_(graph),
         inside_(cluster.nodes.begin(), cluster.nodes.end()),
         copies_(cluster.num_replicas),
@@ -266,7 +267,7 @@ class Expansion {
       Node* copy = copies_[r][node];
       for (const Edge* edge : copy->in_edges()) {
         if (IsResource(*edge) && edge->src()->IsArg()) {
-          Follow(copy, edge->src()->assigned_device_name(), &moved);
+          Follow(copy, CoreOf(edge->src()->assigned_device_name(), r), &moved);
         }
       }
     }
@@ -287,11 +288,24 @@ class Expansion {
                tensorflow::DT_RESOURCE;
   }
 
+  // The core of replica `r` that a device is, or has among its parts; empty if
+  // none.
+  std::string CoreOf(const std::string& device, int r) const {
+    const auto composite = composite_devices_.find(device);
+    for (size_t i = 0; i < cluster_.cores[r].size(); ++i) {
+      const std::string core = Core(r, static_cast<int>(i));
+      if (core == device) return core;
+      if (composite == composite_devices_.end()) continue;
+      for (const std::string& part : composite->second) {
+        if (core == part) return core;
+      }
+    }
+    return "";
+  }
+
   static void Follow(Node* copy, const std::string& device,
                      std::vector<Node*>* moved) {
-    tensorflow::DeviceNameUtils::ParsedName parsed;
-    if (!tensorflow::DeviceNameUtils::ParseFullName(device, &parsed) ||
-        parsed.type != kTpuType || copy->requested_device() == device ||
+    if (device.empty() || copy->requested_device() == device ||
         copy->requested_device() == kHostDevice) {
       return;
     }
@@ -459,6 +473,7 @@ class Expansion {
 
   const Cluster& cluster_;
   const std::set<std::string>& kept_names_;
+  const CompositeDevices& composite_devices_;
   Graph* const graph_;
   const std::unordered_set<Node*> inside_;
   std::vector<std::string> frame_;  // by node id
@@ -477,8 +492,9 @@ class Expansion {
 
 absl::Status ExpandCluster(const Cluster& cluster,
                            const std::set<std::string>& kept_names,
+                           const CompositeDevices& composite_devices,
                            Graph* graph) {
-  return Expansion(cluster, kept_names, graph).Run();
+  return Expansion(cluster, kept_names, composite_devices, graph).Run();
 }
 
 }  // namespace tf_embed::virtual_tpu
