@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "kernels/config_attr.h"
@@ -104,6 +105,17 @@ const char* VariableName(const Optimizer& optimizer, int i) {
   return i == 0 ? "parameters" : optimizer.slots()[i - 1].name;
 }
 
+// Of a table. One for inference may have none; it is loaded and retrieved like
+// that which has no slot variables.
+StatusOr<std::unique_ptr<const Optimizer>> OptimizerOfTable(
+    const TableConfig& table) {
+  OptimizerConfig config = table.optimizer;
+  if (std::holds_alternative<std::monostate>(config.params)) {
+    config.params = SgdParams{};
+  }
+  return Optimizer::Create(config);
+}
+
 // The attributes that Load and Retrieve ops of one table have in common.
 class TableAttrs {
  public:
@@ -150,7 +162,7 @@ class TableAttrs {
   StatusOr<std::unique_ptr<const Optimizer>> OptimizerOf(
       const EngineConfig& config, int t) const {
     TF_EMBED_ASSIGN_OR_RETURN(std::unique_ptr<const Optimizer> optimizer,
-                              Optimizer::Create(config.tables[t].optimizer));
+                              OptimizerOfTable(config.tables[t]));
     if (optimizer->name() == optimizer_) return optimizer;
     return InvalidArgument(op_, ": table '", config.tables[t].name,
                            "' has the optimizer ", optimizer->name(),
@@ -252,8 +264,7 @@ struct StateVariables {
 
 StatusOr<StateVariables> StateVariablesOf(const TableConfig& table) {
   StateVariables state;
-  TF_EMBED_ASSIGN_OR_RETURN(state.optimizer,
-                            Optimizer::Create(table.optimizer));
+  TF_EMBED_ASSIGN_OR_RETURN(state.optimizer, OptimizerOfTable(table));
   state.num_stored = 1 + static_cast<int>(state.optimizer->slots().size());
   state.has_gradient_accumulators = table.optimizer.gradient_accumulation;
   return state;

@@ -142,6 +142,8 @@ make_venv() {
 # Finds a compiler, the headers and sources that the build takes from the
 # system, and a Bazel; writes the latter down as .run/bazel.
 setup_bazel() {
+  [[ "$PWD" != *' '* ]] ||
+    die "Bazel does not build in a folder with a space in its path: $PWD"
   need_package g++ "${CXX:-g++}"
   need_package googletest "${GTEST_SRC:-/usr/src/googletest}"
   local include

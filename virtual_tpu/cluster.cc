@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -69,30 +70,83 @@ absl::Status ReadMetadata(Cluster* cluster) {
   return absl::OkStatus();
 }
 
+// Sets of nodes that edges join, with TPUReplicatedInputs and pivots, which are
+// outside of a cluster but belong to one.
+class Components {
+ public:
+  explicit Components(const tensorflow::Graph& graph)
+      : parent_(graph.num_node_ids()) {
+    std::iota(parent_.begin(), parent_.end(), 0);
+    for (const tensorflow::Edge* edge : graph.edges()) {
+      if (Belongs(*edge->src()) && Belongs(*edge->dst())) {
+        parent_[Find(edge->src()->id())] = Find(edge->dst()->id());
+      }
+    }
+  }
+
+  int Find(int id) {
+    while (parent_[id] != id) id = parent_[id] = parent_[parent_[id]];
+    return id;
+  }
+
+ private:
+  static bool Belongs(const Node& node) {
+    const auto attrs = node.attrs();
+    return attrs.Find(kReplicateAttr) != nullptr ||
+           attrs.Find("_pivot_for_cluster") != nullptr ||
+           node.type_string() == "TPUReplicatedInput";
+  }
+
+  std::vector<int> parent_;
+};
+
+// Splits a cluster that is there more than once: around each of its metadata
+// nodes. Nodes that no edge joins to one go with the first.
+void Split(Cluster cluster, Components& components,
+           std::vector<Cluster>* clusters) {
+  std::map<int, size_t> part_of;  // by component
+  std::vector<Cluster> parts;
+  for (Node* node : cluster.nodes) {
+    if (node->type_string() != "TPUReplicateMetadata") continue;
+    part_of.emplace(components.Find(node->id()), parts.size());
+    const std::string name =
+        parts.empty() ? cluster.attr
+                      : absl::StrCat(cluster.attr, "_", parts.size());
+    parts.push_back({cluster.attr, name, node, {}, 1, {}});
+  }
+  for (Node* node : cluster.nodes) {
+    const auto it = part_of.find(components.Find(node->id()));
+    parts[it == part_of.end() ? 0 : it->second].nodes.push_back(node);
+  }
+  for (Cluster& part : parts) clusters->push_back(std::move(part));
+}
+
 }  // namespace
 
 absl::Status FindClusters(const tensorflow::Graph& graph,
                           std::vector<Cluster>* clusters) {
-  std::map<std::string, Cluster> by_name;
+  std::map<std::string, Cluster> by_attr;
   for (Node* node : graph.op_nodes()) {
-    std::string name;
-    if (!tensorflow::TryGetNodeAttr(node->attrs(), kReplicateAttr, &name)) {
+    std::string attr;
+    if (!tensorflow::TryGetNodeAttr(node->attrs(), kReplicateAttr, &attr)) {
       continue;
     }
-    Cluster& cluster = by_name[name];
-    cluster.name = name;
+    Cluster& cluster = by_attr[attr];
+    cluster.attr = attr;
     cluster.nodes.push_back(node);
-    if (node->type_string() == "TPUReplicateMetadata") {
-      cluster.metadata = node;
-    }
+    if (node->type_string() == "TPUReplicateMetadata") cluster.metadata = node;
   }
-  for (auto& [name, cluster] : by_name) {
+  if (by_attr.empty()) return absl::OkStatus();
+  Components components(graph);
+  for (auto& [attr, cluster] : by_attr) {
     if (cluster.metadata == nullptr) {
       return absl::InvalidArgumentError(absl::StrCat(
-          "TPU computation ", name, " has no TPUReplicateMetadata node"));
+          "TPU computation ", attr, " has no TPUReplicateMetadata node"));
     }
+    Split(std::move(cluster), components, clusters);
+  }
+  for (Cluster& cluster : *clusters) {
     TF_RETURN_IF_ERROR(ReadMetadata(&cluster));
-    clusters->push_back(std::move(cluster));
   }
   return absl::OkStatus();
 }

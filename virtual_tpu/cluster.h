@@ -2,7 +2,6 @@
 #define TF_EMBED_VIRTUAL_TPU_CLUSTER_H_
 
 #include <string>
-#include <unordered_set>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -12,6 +11,9 @@ namespace tf_embed::virtual_tpu {
 
 // The nodes of one tf.tpu.replicate call.
 struct Cluster {
+  std::string attr;  // what _tpu_replicate says
+  // Unique in the graph, unlike `attr`: a function that holds a cluster may
+  // have been inlined twice.
   std::string name;
   tensorflow::Node* metadata = nullptr;  // the TPUReplicateMetadata node
   std::vector<tensorflow::Node*> nodes;  // in the order of their ids

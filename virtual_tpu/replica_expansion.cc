@@ -16,6 +16,7 @@
 #include "tensorflow/core/graph/node_builder.h"
 #include "virtual_tpu/attributes.h"
 #include "virtual_tpu/collective_ops.h"
+#include "virtual_tpu/conditional_depth.h"
 #include "virtual_tpu/device_names.h"
 #include "virtual_tpu/graph_building.h"
 #include "virtual_tpu/replicated_variables.h"
@@ -89,7 +90,13 @@ class Expansion {
         }
       }
     }
+    depth_ = ConditionalDepths(*graph_, cluster_.nodes);
     return absl::OkStatus();
+  }
+
+  // Whether the node runs in every step, once.
+  bool RunsAlways(const Node* node) const {
+    return !InLoop(node) && depth_.at(node) == 0;
   }
 
   bool InLoop(const Node* node) const {
@@ -118,10 +125,10 @@ class Expansion {
   absl::Status CopyNodes(int r) {
     for (Node* node : cluster_.nodes) {
       NodeDef def = node->def();
-      def.clear_input();
       def.set_name(absl::StrCat(Prefix(r), node->name()));
       def.set_device(DeviceOf(*node, r));
       auto& attrs = *def.mutable_attr();
+      attrs.erase("_class");  // inlining colocates with what is not copied
       if (node == cluster_.metadata) {
         def.set_op("NoOp");
         attrs.clear();
@@ -207,6 +214,7 @@ class Expansion {
       return Resolve({edge->src(), edge->src_output()}, r, copy, input);
     }
     if (IsPartitionedInput(*from.node)) {
+      used_inputs_.insert(from.node);
       return ResolvePartitioned(from.node, r, input);
     }
     *input = from;
@@ -274,7 +282,7 @@ class Expansion {
                             inside_.count(edge->dst()) == 0 &&
                             !edge->dst()->IsSink();
       }
-      if (!InLoop(node) &&
+      if (RunsAlways(node) &&
           (named || controls_outside || node->op_def().is_stateful())) {
         graph_->AddControlEdge(copies_[r][node], done_[r]);
       }
@@ -316,6 +324,7 @@ class Expansion {
             added.emplace_back(copies_[out->src_output()][node],
                                edge->src_output(), out->dst(),
                                out->dst_input());
+            KeepOnCore(out->src_output(), out->dst());
           }
         } else if (cluster_.num_replicas == 1) {
           removed.push_back(edge);
@@ -343,6 +352,13 @@ class Expansion {
     return absl::OkStatus();
   }
 
+  // A result stays on its replica's core, where programs look for it.
+  void KeepOnCore(int r, Node* consumer) const {
+    if (consumer->IsIdentity() && consumer->requested_device().empty()) {
+      consumer->set_requested_device(Core(r, 0));
+    }
+  }
+
   // There is no compilation that could fail.
   absl::Status ReplaceCompilationResults() {
     std::vector<Node*> results;
@@ -351,7 +367,7 @@ class Expansion {
       if (node->type_string() == "TPUCompilationResult" &&
           tensorflow::TryGetNodeAttr(node->attrs(), kCompilationStatusAttr,
                                      &name) &&
-          name == cluster_.name) {
+          name == cluster_.attr) {
         results.push_back(node);
       }
     }
@@ -388,9 +404,9 @@ class Expansion {
   absl::Status RemoveOriginals() {
     for (Node* node : cluster_.nodes) {
       const std::string name = node->name();
-      const bool in_loop = InLoop(node);
+      const bool keep = RunsAlways(node) && kept_names_.count(name) > 0;
       graph_->RemoveNode(node);
-      if (in_loop || kept_names_.count(name) == 0) continue;
+      if (!keep) continue;
       Node* kept = nullptr;
       TF_RETURN_IF_ERROR(AddNoOp(name, kHostDevice, graph_, &kept));
       graph_->AddControlEdge(all_done_, kept);
@@ -404,6 +420,7 @@ class Expansion {
   const std::unordered_set<Node*> inside_;
   std::vector<std::string> frame_;  // by node id
   std::string outermost_;           // frame that the cluster itself is in
+  std::unordered_map<const Node*, int> depth_;
   std::vector<std::unordered_map<Node*, Node*>> copies_;  // by replica
   std::map<std::pair<Node*, int>, Node*> gates_;
   std::map<std::pair<Node*, int>, OutputOf> wholes_;

@@ -81,6 +81,18 @@ class XlaOptimizationBarrierOp : public OpKernel {
   bool IsExpensive() override { return false; }
 };
 
+// A computation that is partitioned by hand wants shards; here every logical
+// core has the whole.
+class ManualPartitioningOp : public OpKernel {
+ public:
+  explicit ManualPartitioningOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
+    ctx->CtxFailure(absl::UnimplementedError(absl::StrCat(
+        name(), ": the virtual TPU does not run manually partitioned "
+        "computations (", type_string(), ")")));
+  }
+  void Compute(OpKernelContext*) override {}
+};
+
 class XlaReplicaIdOp : public OpKernel {
  public:
   explicit XlaReplicaIdOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -107,6 +119,10 @@ REGISTER_KERNEL_BUILDER(Name("XlaSetBound").Device(kTpuType), AnnotationOp);
 REGISTER_KERNEL_BUILDER(Name("XlaSharding").Device(kTpuType), AnnotationOp);
 REGISTER_KERNEL_BUILDER(Name("XlaOptimizationBarrier").Device(kTpuType),
                         XlaOptimizationBarrierOp);
+REGISTER_KERNEL_BUILDER(Name("XlaSpmdFullToShardShape").Device(kTpuType),
+                        ManualPartitioningOp);
+REGISTER_KERNEL_BUILDER(Name("XlaSpmdShardToFullShape").Device(kTpuType),
+                        ManualPartitioningOp);
 REGISTER_KERNEL_BUILDER(Name("XlaReplicaId").Device(kTpuType), XlaReplicaIdOp);
 
 }  // namespace

@@ -5,14 +5,33 @@ CPU: `tf.raw_ops.RecvTPUEmbeddingActivations` and its family then run where
 there is no TPU.
 """
 
-from tf_embed import raw_ops
+from tf_embed import _activations_gradient, raw_ops, training
 from tf_embed._loader import load
+from tf_embed._process import (
+    recv_timeout,
+    set_prune_negative_ids,
+    set_recv_timeout,
+    shutdown,
+    stats,
+)
+from tf_embed._stats_summary import StatsCallback, write_stats_summary
 from tf_embed._version import __version__
+from tf_embed.engine_stats_pb2 import EngineStats
 
 __all__ = [
+    "EngineStats",
+    "StatsCallback",
     "__version__",
     "load",
     "raw_ops",
+    "recv_timeout",
+    "set_prune_negative_ids",
+    "set_recv_timeout",
+    "shutdown",
+    "stats",
+    "training",
+    "write_stats_summary",
 ]
 
 load()
+_activations_gradient.register()

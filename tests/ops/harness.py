@@ -18,11 +18,10 @@ from tests.reference.optimizers import OPTIMIZERS
 NUM_DEVICES = 8  # device CPU:i stands for core i
 
 
-def create_devices() -> None:
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * NUM_DEVICES
-    )
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * NUM_DEVICES,
+)
 
 
 def op(name: str, **kwargs: Any) -> Any:

@@ -11,8 +11,6 @@ from tests.reference import cases
 from tests.reference.engine import Engine
 from tests.reference.interval import Interval, outside
 
-harness.create_devices()
-
 _STEPS = 3
 
 

@@ -1,23 +1,10 @@
 """Loading: kernels are there after the import; failures say what is wrong."""
 
-import subprocess
-import sys
-import textwrap
-
 import tensorflow as tf
+import testing
 
 import tf_embed
 from tf_embed import _build_info, _loader
-
-
-def _run(code):
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_stock_op_runs_after_import():
@@ -42,7 +29,7 @@ def test_load_is_idempotent():
 
 def test_library_loaded_before_is_not_loaded_again():
     # What TensorFlow does with a library in tensorflow-plugins/.
-    result = _run(f"""
+    result = testing.run_python(f"""
         import tensorflow as tf
         tf.load_op_library({tf_embed.load()!r})
         def fail(path): raise AssertionError("loaded twice")
@@ -55,7 +42,7 @@ def test_library_loaded_before_is_not_loaded_again():
 
 
 def test_other_tensorflow_names_both_versions():
-    result = _run("""
+    result = testing.run_python("""
         import tensorflow as tf
         tf.__version__ = "2.99.1"
         import tf_embed
@@ -68,7 +55,7 @@ def test_other_tensorflow_names_both_versions():
 
 
 def test_undefined_symbol_names_both_versions():
-    result = _run("""
+    result = testing.run_python("""
         import tensorflow as tf
         def load(path):
             raise tf.errors.NotFoundError(None, None, "undefined symbol: _Z3foov")
@@ -80,7 +67,7 @@ def test_undefined_symbol_names_both_versions():
 
 
 def test_missing_library_is_named():
-    result = _run("""
+    result = testing.run_python("""
         import os
         exists = os.path.exists
         os.path.exists = lambda p: not str(p).endswith("libtf_embed.so") and exists(p)

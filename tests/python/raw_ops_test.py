@@ -3,9 +3,6 @@
 import ast
 import inspect
 import pathlib
-import subprocess
-import sys
-import textwrap
 
 import pytest
 import raw_ops_stub
@@ -271,7 +268,8 @@ def test_hidden_op_builds_in_graph_and_function():
 
 def test_mutated_configs_never_crash():
     """Mutated bytes reach every op whose shape function reads the config."""
-    code = textwrap.dedent("""
+    result = testing.run_python(
+        """
         import random, sys
         import tensorflow as tf, testing
         from tf_embed import raw_ops
@@ -304,14 +302,7 @@ def test_mutated_configs_never_crash():
                 except (ValueError, tf.errors.OpError):
                     pass
         print(accepted)
-    """).replace("SEED", "20261121")
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=pathlib.Path(__file__).parent,
+    """.replace("SEED", "20261121")
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert int(result.stdout) > 100

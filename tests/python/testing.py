@@ -1,8 +1,17 @@
-"""What the Python tests share: small configurations."""
+"""What the Python tests share: small configurations, steps, subprocesses."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
 from tensorflow.core.protobuf.tpu.tpu_embedding_configuration_pb2 import (
     TPUEmbeddingConfiguration,
 )
+
+NONE = np.zeros([0], np.int32)
+NO_WEIGHTS = np.zeros([0], np.float32)
 
 
 def add_sgd_table(config, name, vocabulary_size, dimension, learning_rate=0.1):
@@ -22,7 +31,7 @@ def new_config():
 
 
 def feature_config():
-    """Features (user [4], item [4], seen [4, 2]) on tables user (8x2), item (6x3)."""
+    """Features user [4], item [4], seen [4, 2] on tables user (8x2), item (6x3)."""
     config = new_config()
     add_sgd_table(config, "user", 8, 2)
     add_sgd_table(config, "item", 6, 3)
@@ -42,3 +51,30 @@ def table_config():
     add_sgd_table(config, "a", 5, 2).num_features = 2
     add_sgd_table(config, "b", 3, 4).num_features = 1
     return config
+
+
+def ragged(rows):
+    """(row_splits, ids) of a list of lists."""
+    splits = [0]
+    for row in rows:
+        splits.append(splits[-1] + len(row))
+    return (
+        np.array(splits, np.int32),
+        np.array([i for row in rows for i in row], np.int64),
+    )
+
+
+def run_python(code):
+    """Runs a program in a process of its own, with the modules seen here."""
+    path = os.pathsep.join(map(os.path.abspath, sys.path))
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+        },
+    )

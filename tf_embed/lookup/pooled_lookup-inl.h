@@ -41,7 +41,7 @@ class RowPrefetcher {
                                    kMaxAhead)) {}
 
   // Before id `j`, the first to be used.
-  void Start(int64_t j) const {
+  HWY_INLINE void Start(int64_t j) const {
     for (int64_t i = j; i < std::min(j + ahead_, last_ + 1); ++i) Fetch(i);
   }
 
@@ -132,7 +132,7 @@ class ColumnSummer {
     hn::StoreN(sum, d, output + k, n);
   }
 
-  void Prefetch(const IdRun& run) const {
+  HWY_INLINE void Prefetch(const IdRun& run) const {
     for (int64_t j = run.begin; j < run.end; ++j) prefetcher_.Continue(j);
   }
 
@@ -205,9 +205,10 @@ struct AnyWidth {
   }
 };
 
+// Not inline: the compiler does better on many small functions.
 template <class Width, bool kWeighted, class Rows, typename Id>
-HWY_INLINE void LookupWidth(const Rows& rows, const BasicLookupTask<Id>& task,
-                            int64_t begin, int64_t end) {
+HWY_NOINLINE void SumPositions(const Rows& rows, const BasicLookupTask<Id>& task,
+                             int64_t begin, int64_t end) {
   const BasicPooledIds<Id>& ids = task.ids;
   const ColumnSummer<kWeighted, Rows, Id> summer(rows, ids);
   summer.prefetcher().Start(ids.begin(begin));
@@ -227,44 +228,45 @@ HWY_INLINE void LookupWidth(const Rows& rows, const BasicLookupTask<Id>& task,
   }
 }
 
-template <bool kWeighted, class Rows, typename Id>
-HWY_INLINE void LookupWeighted(const Rows& rows,
-                               const BasicLookupTask<Id>& task, int64_t begin,
-                               int64_t end) {
-  const int64_t lanes = hn::Lanes(FloatTag());
-  if (task.dim == lanes) {
-    LookupWidth<FixedWidth<1>, kWeighted>(rows, task, begin, end);
-  } else if (task.dim == 2 * lanes) {
-    LookupWidth<FixedWidth<2>, kWeighted>(rows, task, begin, end);
-  } else if (task.dim == 4 * lanes) {
-    LookupWidth<FixedWidth<4>, kWeighted>(rows, task, begin, end);
-  } else if (task.dim == 8 * lanes) {
-    LookupWidth<FixedWidth<8>, kWeighted>(rows, task, begin, end);
-  } else {
-    LookupWidth<AnyWidth, kWeighted>(rows, task, begin, end);
-  }
-}
-
-template <class Rows, typename Id>
+template <class Width, class Rows, typename Id>
 HWY_INLINE void LookupRows(const Rows& rows, const BasicLookupTask<Id>& task,
                            int64_t begin, int64_t end) {
   if (task.ids.weights.empty()) {
-    LookupWeighted<false>(rows, task, begin, end);
+    SumPositions<Width, false>(rows, task, begin, end);
   } else {
-    LookupWeighted<true>(rows, task, begin, end);
+    SumPositions<Width, true>(rows, task, begin, end);
   }
+}
+
+template <size_t kVecs, typename Id>
+HWY_INLINE void LookupFixedWidth(const BasicLookupTask<Id>& task,
+                                 int64_t begin, int64_t end) {
+  constexpr int64_t kDim = kVecs * hn::MaxLanes(FloatTag());
+  LookupRows<FixedWidth<kVecs>>(FloatRows<kDim>(task.weights, kDim), task,
+                                begin, end);
 }
 
 // Positions [begin, end) of `task`.
 template <typename Id>
 void LookupPositions(const BasicLookupTask<Id>& task, int64_t begin,
                      int64_t end) {
-  if (task.quantization == nullptr) {
-    LookupRows(FloatRows(task.weights, task.dim), task, begin, end);
+  if (task.quantization != nullptr) {
+    const SimulatedQuantizationRows rows(task.weights, task.dim,
+                                         *task.quantization);
+    LookupRows<AnyWidth>(rows, task, begin, end);
+    return;
+  }
+  const int64_t lanes = hn::Lanes(FloatTag());
+  if (task.dim == lanes) {
+    LookupFixedWidth<1>(task, begin, end);
+  } else if (task.dim == 2 * lanes) {
+    LookupFixedWidth<2>(task, begin, end);
+  } else if (task.dim == 4 * lanes) {
+    LookupFixedWidth<4>(task, begin, end);
+  } else if (task.dim == 8 * lanes) {
+    LookupFixedWidth<8>(task, begin, end);
   } else {
-    LookupRows(
-        SimulatedQuantizationRows(task.weights, task.dim, *task.quantization),
-        task, begin, end);
+    LookupRows<AnyWidth>(FloatRows<>(task.weights, task.dim), task, begin, end);
   }
 }
 

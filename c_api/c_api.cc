@@ -1,0 +1,32 @@
+#include "c_api/c_api.h"
+
+#include <memory>
+#include <string>
+
+#include "c_api/engine_stats_to_proto.h"
+#include "proto/engine_stats.pb.h"
+#include "tf_embed/base/simd_targets.h"
+#include "tf_embed/engine/engine.h"
+
+void TfEmbed_EngineStats(void (*receive)(void* context, const char* data,
+                                         size_t size),
+                         void* context) {
+  tf_embed::proto::EngineStats proto;
+  if (auto engine = tf_embed::ActiveEngine()) {
+    proto = tf_embed::EngineStatsToProto(engine->Stats());
+  }
+  const std::string serialized = proto.SerializeAsString();
+  receive(context, serialized.data(), serialized.size());
+}
+
+int TfEmbed_Shutdown(const char* reason) {
+  auto engine = tf_embed::ActiveEngine();
+  if (engine == nullptr) return 0;
+  engine->Shutdown(reason);
+  tf_embed::SetActiveEngine(nullptr);
+  return 1;
+}
+
+const char* TfEmbed_SimdTarget() {
+  return tf_embed::SimdTargetName(tf_embed::SupportedSimdTargets().front());
+}
