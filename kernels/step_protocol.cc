@@ -56,17 +56,6 @@ struct Waiting {
   }
 };
 
-// Shape of feature f's activation: its input shape with the blocks of all
-// cores one after the other, then the dimension of its table.
-Status ActivationShape(const EngineConfig& config, int f, int num_cores,
-                       TensorShape* shape) {
-  const FeatureConfig& feature = config.features[f];
-  std::vector<int64_t> sizes = feature.input_shape;
-  if (!sizes.empty()) sizes[0] *= num_cores;
-  sizes.push_back(config.tables[feature.table_id].dimension);
-  return FromAbsl(TensorShape::BuildTensorShape(sizes, shape));
-}
-
 std::string Describe(const EngineConfig& config, int f) {
   const FeatureConfig& feature = config.features[f];
   return StrCat(config.feature_dialect ? "feature " : "table ", f, " '",
@@ -122,6 +111,49 @@ Status CheckOutputCount(const EngineConfig& config, int num_outputs) {
                          " outputs.");
 }
 
+Status ActivationShape(const EngineConfig& config, int f, int num_cores,
+                       TensorShape* shape) {
+  const FeatureConfig& feature = config.features[f];
+  std::vector<int64_t> sizes = feature.input_shape;
+  if (!sizes.empty()) sizes[0] *= num_cores;
+  sizes.push_back(config.tables[feature.table_id].dimension);
+  return FromAbsl(TensorShape::BuildTensorShape(sizes, shape));
+}
+
+Status CheckSendShapes(const EngineConfig& config, int num_cores,
+                       const std::vector<TensorShape>& gradients,
+                       const std::vector<TensorShape>& learning_rates) {
+  const int num_features = static_cast<int>(config.features.size());
+  if (static_cast<int>(gradients.size()) != num_features) {
+    return InvalidArgument("Got ", gradients.size(),
+                           " gradients but configuration expects ",
+                           num_features, ", one for each activation.");
+  }
+  const int num_tags = NumLearningRateTags(config);
+  if (static_cast<int>(learning_rates.size()) != num_tags) {
+    return InvalidArgument(
+        "Got ", learning_rates.size(),
+        " learning rates but configuration expects ", num_tags,
+        ", one for each dynamic learning rate or step counter tag.");
+  }
+  for (int f = 0; f < num_features; ++f) {
+    TensorShape expected;
+    TF_EMBED_RETURN_IF_ERROR(ActivationShape(config, f, num_cores, &expected));
+    if (gradients[f] != expected) {
+      return InvalidArgument("The gradient of ", Describe(config, f),
+                             " has shape ", gradients[f].DebugString(),
+                             "; expected ", expected.DebugString());
+    }
+  }
+  for (int k = 0; k < num_tags; ++k) {
+    if (learning_rates[k].dims() != 0) {
+      return InvalidArgument("Learning rate ", k, " must be a scalar; got ",
+                             learning_rates[k].DebugString());
+    }
+  }
+  return OkStatus();
+}
+
 Status LookupIntoOutputs(OpKernelContext* ctx, Engine& engine, CoreRange cores,
                          const ReceivedBatches& batches) {
   TraceMe trace(
@@ -148,43 +180,24 @@ Status SendGradients(OpKernelContext* ctx, Engine& engine, CoreRange cores,
     return TraceMeEncode("TfEmbedSendGradients", {{"core", cores.first}});
   });
   const EngineConfig& config = engine.config();
-  const int num_features = static_cast<int>(config.features.size());
-  if (num_gradients != num_features) {
-    return InvalidArgument("Got ", num_gradients,
-                           " gradients but configuration expects ",
-                           num_features, ", one for each activation.");
+  std::vector<TensorShape> shapes;
+  shapes.reserve(num_gradients + num_learning_rates);
+  for (int i = 0; i < num_gradients + num_learning_rates; ++i) {
+    shapes.push_back(ctx->input(i).shape());
   }
-  const int num_tags = NumLearningRateTags(config);
-  if (num_learning_rates != num_tags) {
-    return InvalidArgument(
-        "Got ", num_learning_rates,
-        " learning rates but configuration expects ", num_tags,
-        ", one for each dynamic learning rate or step counter tag.");
-  }
+  const auto rates = shapes.begin() + num_gradients;
+  TF_EMBED_RETURN_IF_ERROR(CheckSendShapes(
+      config, cores.count, {shapes.begin(), rates}, {rates, shapes.end()}));
   auto tensors = std::make_shared<std::vector<Tensor>>();
-  tensors->reserve(num_features);
-  std::vector<const float*> gradients(num_features);
-  for (int f = 0; f < num_features; ++f) {
-    const Tensor& gradient = ctx->input(f);
-    TensorShape expected;
-    TF_EMBED_RETURN_IF_ERROR(
-        ActivationShape(config, f, cores.count, &expected));
-    if (gradient.shape() != expected) {
-      return InvalidArgument("The gradient of ", Describe(config, f),
-                             " has shape ", gradient.shape().DebugString(),
-                             "; expected ", expected.DebugString());
-    }
-    gradients[f] = gradient.flat<float>().data();
-    tensors->push_back(gradient);
+  tensors->reserve(num_gradients);
+  std::vector<const float*> gradients(num_gradients);
+  for (int f = 0; f < num_gradients; ++f) {
+    gradients[f] = ctx->input(f).flat<float>().data();
+    tensors->push_back(ctx->input(f));
   }
   std::vector<float> learning_rates(num_learning_rates);
   for (int k = 0; k < num_learning_rates; ++k) {
-    const Tensor& rate = ctx->input(num_gradients + k);
-    if (rate.dims() != 0) {
-      return InvalidArgument("Learning rate ", k, " must be a scalar; got ",
-                             rate.shape().DebugString());
-    }
-    learning_rates[k] = rate.scalar<float>()();
+    learning_rates[k] = ctx->input(num_gradients + k).scalar<float>()();
   }
   TfExecutor executor(ctx);
   return engine.Send(cores, gradients, std::move(tensors), learning_rates,

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tf_embed/base/status.h"
@@ -24,6 +25,18 @@ void ReceiveBatches(tensorflow::OpKernelContext* ctx,
 
 // InvalidArgument unless the op has one output per activation.
 Status CheckOutputCount(const EngineConfig& config, int num_outputs);
+
+// Shape of feature f's activation: its input shape with the blocks of all
+// cores one after the other, then the dimension of its table.
+Status ActivationShape(const EngineConfig& config, int f, int num_cores,
+                       tensorflow::TensorShape* shape);
+
+// InvalidArgument unless there is a gradient of the right shape for each
+// activation and a scalar for each dynamic tag.
+Status CheckSendShapes(
+    const EngineConfig& config, int num_cores,
+    const std::vector<tensorflow::TensorShape>& gradients,
+    const std::vector<tensorflow::TensorShape>& learning_rates);
 
 // Allocates the outputs of the op and looks the batches up straight into them.
 Status LookupIntoOutputs(tensorflow::OpKernelContext* ctx, Engine& engine,

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -60,20 +61,25 @@ tsl::thread::ThreadPool* PoolOf(tensorflow::OpKernelContext* ctx) {
 TfExecutor::TfExecutor(tensorflow::OpKernelContext* ctx)
     : TfExecutor(PoolOf(ctx)) {}
 
-int TfExecutor::num_threads() const {
-  return pool_ == nullptr ? 1 : std::max(1, pool_->NumThreads());
-}
+TfExecutor::TfExecutor(tsl::thread::ThreadPool* pool)
+    : TfExecutor(pool == nullptr ? 1 : pool->NumThreads(),
+                 [pool](std::function<void()> task) {
+                   pool->Schedule(std::move(task));
+                 }) {}
+
+TfExecutor::TfExecutor(int num_threads, Schedule schedule)
+    : num_threads_(std::max(1, num_threads)), schedule_(std::move(schedule)) {}
 
 void TfExecutor::ParallelFor(int64_t num_pieces,
                              const std::function<void(int64_t)>& piece) {
-  const int64_t helpers = std::min<int64_t>(num_threads(), num_pieces) - 1;
+  const int64_t helpers = std::min<int64_t>(num_threads_, num_pieces) - 1;
   if (helpers <= 0) {
     for (int64_t i = 0; i < num_pieces; ++i) piece(i);
     return;
   }
   auto region = std::make_shared<Region>(num_pieces, &piece);
   for (int64_t i = 0; i < helpers; ++i) {
-    pool_->Schedule([region] { region->Work(); });
+    schedule_([region] { region->Work(); });
   }
   region->Work();
   region->Wait();

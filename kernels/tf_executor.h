@@ -18,7 +18,8 @@ class ThreadPool;
 
 namespace tf_embed {
 
-// The intra-op pool of the device that an op runs on.
+// A thread pool that belongs to somebody else: the intra-op pool of the device
+// that an op runs on, or whatever can schedule a task.
 //
 // The calling thread takes pieces like any other and waits only for pieces
 // that another thread has begun. A pool whose threads are all busy, or all in
@@ -30,14 +31,19 @@ namespace tf_embed {
 class TfExecutor final : public Executor {
  public:
   explicit TfExecutor(tensorflow::OpKernelContext* ctx);
-  explicit TfExecutor(tsl::thread::ThreadPool* pool) : pool_(pool) {}
+  explicit TfExecutor(tsl::thread::ThreadPool* pool);
 
-  int num_threads() const override;
+  // Starts a task in another thread, now or later.
+  using Schedule = std::function<void(std::function<void()> task)>;
+  TfExecutor(int num_threads, Schedule schedule);
+
+  int num_threads() const override { return num_threads_; }
   void ParallelFor(int64_t num_pieces,
                    const std::function<void(int64_t)>& piece) override;
 
  private:
-  tsl::thread::ThreadPool* const pool_;  // null: no pool
+  const int num_threads_;
+  const Schedule schedule_;
   const tsl::port::ScopedDontFlushDenormal exact_;
 };
 
