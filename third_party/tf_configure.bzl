@@ -91,6 +91,7 @@ def _impl(ctx):
     ctx.symlink(tf_dir + "/include", "include")
     for library in ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"]:
         ctx.symlink(tf_dir + "/" + library, library)
+    ctx.file("version.bzl", "TF_VERSION = %r\n" % version)
     ctx.file("BUILD", _BUILD.format(
         version_number = major * 1000 + minor,
         version = version,

@@ -1,0 +1,1 @@
+TF_VERSION: str

@@ -1,0 +1,88 @@
+"""Loading: kernels are there after the import; failures say what is wrong."""
+
+import subprocess
+import sys
+import textwrap
+
+import tensorflow as tf
+import tf_embed
+from tf_embed import _build_info, _loader
+
+
+def _run(code):
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_stock_op_runs_after_import():
+    output = tf.raw_ops.TPUEmbeddingActivations(
+        embedding_variable=[[0.0]],
+        sliced_activations=[[1.0, 2.0]],
+        table_id=0,
+        lookup_id=0,
+    )
+    assert output.numpy().tolist() == [[1.0, 2.0]]
+
+
+def test_public_names_exist():
+    for name in tf_embed.__all__:
+        assert hasattr(tf_embed, name), name
+
+
+def test_load_is_idempotent():
+    assert tf_embed.load() == tf_embed.load()
+    assert tf_embed.load().endswith(_loader.LIBRARY_NAME)
+
+
+def test_library_loaded_before_is_not_loaded_again():
+    # What TensorFlow does with a library in tensorflow-plugins/.
+    result = _run(f"""
+        import tensorflow as tf
+        tf.load_op_library({tf_embed.load()!r})
+        def fail(path): raise AssertionError("loaded twice")
+        tf.load_op_library = fail
+        import tf_embed
+        print(tf_embed.__version__)
+    """)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == tf_embed.__version__
+
+
+def test_other_tensorflow_names_both_versions():
+    result = _run("""
+        import tensorflow as tf
+        tf.__version__ = "2.99.1"
+        import tf_embed
+    """)
+    assert result.returncode != 0
+    assert (
+        f"ImportError: tf_embed was built for TensorFlow {_build_info.TF_VERSION},"
+        " found 2.99.1."
+    ) in result.stderr
+
+
+def test_undefined_symbol_names_both_versions():
+    result = _run("""
+        import tensorflow as tf
+        def load(path):
+            raise tf.errors.NotFoundError(None, None, path + ": undefined symbol: _Z3foov")
+        tf.load_op_library = load
+        import tf_embed
+    """)
+    assert "built for TensorFlow" in result.stderr
+    assert "undefined symbol: _Z3foov" in result.stderr
+
+
+def test_missing_library_is_named():
+    result = _run("""
+        import os
+        exists = os.path.exists
+        os.path.exists = lambda p: not str(p).endswith("libtf_embed.so") and exists(p)
+        import tf_embed
+    """)
+    assert "ImportError: tf_embed is incomplete: there is no /" in result.stderr
