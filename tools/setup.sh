@@ -1,0 +1,278 @@
+# Set-up for ./run, which sources this file: system packages, the virtual
+# environment, Bazel. Each step leaves a mark, so that the next run skips it.
+#
+# Sets PYTHON (of the virtual environment) and BAZEL (a small script in .run/).
+# shellcheck shell=bash
+
+TF_VERSION="${TF_EMBED_TF_VERSION:-2.21}"
+
+say() { printf '[run] %s\n' "$*" >&2; }
+
+die() {
+  printf '[run] error: %s\n' "$*" >&2
+  exit 1
+}
+
+# --- system packages --------------------------------------------------------
+
+missing_packages=()
+
+# need_package PACKAGE FILE: PACKAGE is missing unless FILE (or a command of
+# that name) is there.
+need_package() {
+  [[ -e "$2" ]] || command -v "$2" >/dev/null || missing_packages+=("$1")
+}
+
+# Installs what need_package found missing: as root, and nobody else is asked
+# for a password.
+install_packages() {
+  ((${#missing_packages[@]})) || return 0
+  local packages="${missing_packages[*]}"
+  missing_packages=()
+  local line="apt-get install --no-install-recommends $packages"
+  command -v apt-get >/dev/null ||
+    die "missing on this machine, by their Debian names: $packages"
+  [[ $EUID -eq 0 ]] ||
+    die "missing system packages; install them with: sudo $line"
+  say "installing system packages: $packages"
+  mkdir -p .run
+  # Fresh containers have no package lists; old ones have stale ones.
+  # shellcheck disable=SC2086  # one word per package
+  {
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install \
+      -y -qq --no-install-recommends $packages
+  } >.run/apt.log 2>&1 </dev/null ||
+    die "'$line' failed: $(log_line .run/apt.log)"
+}
+
+# The line of a log that says most: its last error, or its last line.
+log_line() {
+  grep -iE '^(E:|error)' "$1" | tail -n 1 | grep . ||
+    tail -n 1 "$1" || true
+}
+
+# --- Python -----------------------------------------------------------------
+
+# find_python: prints an interpreter that TensorFlow has wheels for.
+find_python() {
+  local candidate
+  for candidate in ${TF_EMBED_PYTHON:-python3 python3.12 python3.11 python3.10 python3.13}; do
+    if "$candidate" -c \
+      'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+      2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  return 1
+}
+
+# Makes .venv (.venv-2.20 for TensorFlow 2.20, ...) and installs the pinned
+# packages.
+setup_python() {
+  local minor venv
+  minor="$(cut -d. -f1,2 <<<"$TF_VERSION")"
+  REQUIREMENTS="requirements/tensorflow-$minor.txt"
+  [[ -e "$REQUIREMENTS" ]] ||
+    die "TF_EMBED_TF_VERSION is '$TF_VERSION', but must be one of: $(
+      sed -n 's/^tensorflow-cpu==//p' requirements/tensorflow-*.txt |
+        sort -rV | paste -sd ' '
+    )"
+  [[ $minor == 2.21 ]] && venv=.venv || venv=.venv-$minor
+  SUFFIX="${venv#.venv}"
+  PYTHON="$PWD/$venv/bin/python"
+
+  local mark="$venv/.tf_embed_requirements"
+  # Exact bytes are compared: a pull that changes a pin is noticed.
+  if [[ -x "$PYTHON" ]] && cmp -s "$REQUIREMENTS" "$mark"; then
+    return
+  fi
+  if [[ ! -x "$PYTHON" ]]; then
+    make_venv "$venv"
+  fi
+  say "installing the packages of $REQUIREMENTS into $venv (about 2 GB; minutes)"
+  mkdir -p .run
+  "$PYTHON" -m pip install --disable-pip-version-check --progress-bar off \
+    --requirement "$REQUIREMENTS" 2>&1 </dev/null |
+    tee .run/pip.log | show_progress ||
+    die "pip could not install $REQUIREMENTS: $(log_line .run/pip.log)"
+  cp "$REQUIREMENTS" "$mark"
+}
+
+# Thins pip's output: on a terminal one line that changes, else one dot a
+# package.
+show_progress() {
+  local word name rest
+  while read -r word name rest; do
+    [[ $word == Collecting || $word == Installing ]] || continue
+    if [[ -t 2 ]]; then
+      printf '\r\033[K  %s %s' "$word" "$name" >&2
+    else
+      printf '.' >&2
+    fi
+  done
+  if [[ -t 2 ]]; then printf '\r\033[K' >&2; else printf '\n' >&2; fi
+}
+
+make_venv() {
+  local python
+  if ! python="$(find_python)"; then
+    [[ -z "${TF_EMBED_PYTHON:-}" ]] ||
+      die "TF_EMBED_PYTHON='$TF_EMBED_PYTHON' is not a Python 3.10 to 3.13"
+    missing_packages+=(python3 python3-venv python3-dev)
+    install_packages
+    python="$(find_python)" ||
+      die "this machine's Python is not one of 3.10 to 3.13, which TensorFlow has wheels for; point TF_EMBED_PYTHON to one that is"
+  fi
+  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    if "$python" -m virtualenv --version >/dev/null 2>&1; then
+      "$python" -m virtualenv --quiet "$1" || die "virtualenv could not make $1"
+      return
+    fi
+    missing_packages+=("$("$python" -c \
+      'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
+    install_packages
+  fi
+  say "making the virtual environment $1 with $("$python" -V)"
+  "$python" -m venv --clear "$1" || die "'$python -m venv $1' failed"
+}
+
+# --- Bazel ------------------------------------------------------------------
+
+# Finds a compiler, the headers and sources that the build takes from the
+# system, and a Bazel; writes the latter down as .run/bazel.
+setup_bazel() {
+  need_package g++ "${CXX:-g++}"
+  need_package googletest "${GTEST_SRC:-/usr/src/googletest}"
+  local include
+  include="$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')"
+  need_package "$(basename "$include")-dev" "$include/Python.h"
+  install_packages
+
+  mkdir -p .run
+  BAZEL="$PWD/.run/bazel$SUFFIX"
+  if [[ -n "${TF_EMBED_BAZEL:-}" ]]; then
+    local chosen
+    chosen="$(command -v "$TF_EMBED_BAZEL")" ||
+      die "TF_EMBED_BAZEL='$TF_EMBED_BAZEL' is not a program"
+    grep -qsF "'$chosen'" "$BAZEL" || remember_bazel "$chosen"
+  elif [[ ! -x "$BAZEL" || .bazelversion -nt "$BAZEL" ]] ||
+    ! "$BAZEL" --version >/dev/null 2>&1; then
+    choose_bazel  # as the first time, after a change, or if it went away
+  fi
+}
+
+choose_bazel() {
+  local version debian bazelisk
+  version="$(<.bazelversion)"
+  debian="$(debian_bazel)"
+  if bazelisk="$(find_bazelisk)"; then
+    say "fetching Bazel $version with bazelisk"
+    if fetches "$bazelisk" "${debian:+15}"; then
+      remember_bazel "$bazelisk"
+      return
+    fi
+    say "bazelisk could not fetch Bazel $version; taking Debian's Bazel"
+  fi
+  if [[ -z "$debian" ]]; then
+    missing_packages+=(bazel-bootstrap)
+    install_packages
+    debian="$(debian_bazel)"
+    [[ -n "$debian" ]] || die "package bazel-bootstrap brought no Bazel"
+  fi
+  remember_bazel "$debian"
+}
+
+# The Bazel of Debian's package bazel-bootstrap, if installed. Its wrapper
+# /usr/bin/bazel misreads version variables; the binary has a number.
+debian_bazel() {
+  compgen -G '/usr/bin/bazel-[0-9]*' | sort -V | tail -n 1 || true
+}
+
+# Prints a bazelisk: the user's own, or npm's package, which holds the program.
+find_bazelisk() {
+  command -v bazelisk && return
+  npm_package bazelisk 1.28.1 bazelisk-linux_amd64
+}
+
+# npm_package NAME VERSION PROGRAM: prints the path of a program of
+# @bazel/NAME, installed into .run/ if need be.
+npm_package() {
+  local program="$PWD/.run/node_modules/@bazel/$1/$3"
+  if ! grep -qs "\"version\": \"$2\"" "$(dirname "$program")/package.json"; then
+    command -v npm >/dev/null || return 1
+    mkdir -p .run
+    timeout 120 npm install --prefix .run --no-save --no-package-lock \
+      --no-audit --no-fund "@bazel/$1@$2" >.run/npm.log 2>&1 </dev/null ||
+      return 1
+  fi
+  [[ -x "$program" ]] && printf '%s\n' "$program"
+}
+
+# fetches BAZELISK [SECONDS]: whether it comes by the wanted Bazel. Where the
+# network drops packets that takes minutes to fail, so with SECONDS given, no
+# byte after SECONDS counts as failed.
+fetches() {
+  local cache="${BAZELISK_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/bazelisk}"
+  local before pid second
+  mkdir -p "$cache"
+  before="$(du -s "$cache" | cut -f1)"
+  "$1" --version >.run/bazelisk.log 2>&1 </dev/null &
+  pid=$!
+  for ((second = 0; second < ${2:-0}; second++)); do
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 1
+  done
+  if [[ -n "${2:-}" && "$(du -s "$cache" | cut -f1)" == "$before" ]]; then
+    kill "$pid" 2>/dev/null || true
+  fi
+  wait "$pid"
+}
+
+# remember_bazel PROGRAM: writes .run/bazel, which runs PROGRAM for this
+# virtual environment, and the options that its version needs.
+remember_bazel() {
+  local options='' environment=''
+  if [[ -n "$SUFFIX" ]]; then
+    # A second output base, so that two TensorFlows do not undo each other's
+    # builds.
+    local base
+    base="$("$1" info output_base 2>/dev/null)" ||
+      die "'$1 info' failed; is it Bazel?"
+    options="--output_base='$base$SUFFIX'"
+    environment="PYTHON_BIN_PATH='$PYTHON' "
+  fi
+  cat >"$BAZEL.new" <<END
+#!/bin/sh
+# Written by ./run; delete it to choose again.
+${environment}exec '$1' $options "\$@"
+END
+  chmod +x "$BAZEL.new"
+  mv "$BAZEL.new" "$BAZEL"
+
+  # Older Bazels do not know these options; .bazelrc is for all.
+  local known option
+  known="$("$BAZEL" help build --long 2>/dev/null)" ||
+    die "'$1' does not work; is it Bazel?"
+  say "using Bazel at $1"
+  : >.run/bazelrc
+  for option in noenable_bzlmod enable_workspace; do
+    if grep -q -- "--\[no\]${option#no}" <<<"$known"; then
+      echo "common --$option" >>.run/bazelrc
+    fi
+  done
+}
+
+# Buildifier for ./run lint, if npm is there to bring it.
+setup_buildifier() {
+  npm_package buildifier 8.2.1 buildifier-linux_amd64 >/dev/null || true
+}
+
+# Builds the package and puts it on PYTHONPATH, for programs that import it.
+build_package() {
+  say "building tf_embed (the first time takes minutes)"
+  "$BAZEL" build //python:tf_embed --show_result=0 ||
+    die "the build failed; Bazel's messages above say where"
+  PYTHONPATH="$("$BAZEL" info bazel-bin 2>/dev/null)/python"
+  export PYTHONPATH
+}
