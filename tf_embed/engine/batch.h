@@ -72,6 +72,7 @@ struct FeatureBatch {
 struct Batch {
   Mode mode = Mode::kTraining;  // never kUnspecified
   std::vector<FeatureBatch> features;
+  int64_t negative_ids_pruned = 0;
 };
 
 struct BatchOptions {

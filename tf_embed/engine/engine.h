@@ -61,7 +61,8 @@ class Engine {
 
   // Copies the ids into the queue of `core`. mode: kUnspecified takes the
   // config's.
-  virtual Status Enqueue(int core, Mode mode, const EnqueueRequest& request) = 0;
+  virtual Status Enqueue(int core, Mode mode,
+                         const EnqueueRequest& request) = 0;
 
   // Takes the oldest batch of each core of `cores`, in one go, once all of
   // them have one and every step that these cores have sent is complete.
@@ -72,9 +73,9 @@ class Engine {
   // engine's locks are not held.
   // Returns a ticket for CancelReceive.
   using ReceiveCallback = std::function<void(StatusOr<ReceivedBatches>)>;
-  virtual int64_t ReceiveAsync(
-      CoreRange cores, std::optional<std::chrono::nanoseconds> timeout,
-      ReceiveCallback done) = 0;
+  virtual int64_t ReceiveAsync(CoreRange cores,
+                               std::optional<std::chrono::nanoseconds> timeout,
+                               ReceiveCallback done) = 0;
 
   // Calls the ticket's callback with Cancelled if it has not been called.
   virtual void CancelReceive(int64_t ticket) = 0;

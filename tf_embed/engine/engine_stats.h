@@ -11,10 +11,10 @@ namespace tf_embed {
 
 struct TableStats {
   std::string name;
-  int64_t table_bytes = 0;     // parameters and slot variables
+  int64_t table_bytes = 0;  // parameters and slot variables
   int64_t ids_looked_up = 0;
-  int64_t ids_updated = 0;     // contributions to gradients
-  int64_t rows_updated = 0;    // sum over steps of unique rows
+  int64_t ids_updated = 0;   // contributions to gradients
+  int64_t rows_updated = 0;  // sum over steps of unique rows
 };
 
 struct EngineStats {
