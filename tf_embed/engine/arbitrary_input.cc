@@ -101,7 +101,7 @@ void PlaceRows(const std::vector<int64_t>& splits, int64_t length,
 // Copies ids and weights that are in order already.
 void CopyIds(const InputContext& context, FeatureBatch& out) {
   AppendIds(context.input.ids, out.ids);
-  AppendWeights(context.input.weights, out.weights);
+  if (context.has_weights()) AppendWeights(context.input.weights, out.weights);
 }
 
 }  // namespace

@@ -173,14 +173,15 @@ StatusOr<Batch> BuildFromTables(const EngineConfig& config,
         PlaceTableInput(request.form, context, slots, placed, &num_negative));
     parts[table].push_back(std::move(placed));
     slot_combiners[table].insert(
-        slot_combiners[table].end(), slots.width,
+        slot_combiners[table].end(),
+        IsTensorForm(request.form) ? slots.width : 1,
         slots.is_sequence ? Combiner::kSum : combiners.Of(i, table));
     batch.negative_ids_pruned += num_negative;
   }
   batch.features.resize(num_tables);
   for (size_t t = 0; t < num_tables; ++t) {
     const int64_t taken = slot_combiners[t].size();
-    if (taken != config.tables[t].num_features) {
+    if (IsTensorForm(request.form) && taken != config.tables[t].num_features) {
       return InvalidArgument("The inputs of table '", config.tables[t].name,
                              "' take ", taken, " of its ",
                              config.tables[t].num_features, " features.");

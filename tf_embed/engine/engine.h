@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tf_embed/base/executor.h"
@@ -14,6 +15,7 @@
 #include "tf_embed/engine/batch.h"
 #include "tf_embed/engine/config.h"
 #include "tf_embed/engine/engine_stats.h"
+#include "tf_embed/optimizers/optimizer.h"
 
 namespace tf_embed {
 
@@ -47,7 +49,9 @@ using ReceivedBatches = std::vector<std::shared_ptr<ReceivedBatch>>;
 //   parameters:  Load, Retrieve
 //
 // Thread-safe. Every call validates before it changes anything. `executor` is
-// used during the call only.
+// used during the call only. Lookup, Send, Load and Retrieve may wait for one
+// another's table accesses, so they must not run in threads that another call's
+// executor needs to make progress.
 class Engine {
  public:
   // Populates and checks the config, then allocates the tables: parameters 0,
@@ -58,9 +62,11 @@ class Engine {
   virtual ~Engine() = default;
 
   virtual const EngineConfig& config() const = 0;  // populated
+  // Null where an inference config names no optimizer for the table.
+  virtual const Optimizer* optimizer(int table) const = 0;
 
-  // Copies the ids into the queue of `core`. mode: kUnspecified takes the
-  // config's.
+  // Copies the ids into the queue of `core` (-1: the only core there is).
+  // mode: kUnspecified takes the config's.
   virtual Status Enqueue(int core, Mode mode,
                          const EnqueueRequest& request) = 0;
 

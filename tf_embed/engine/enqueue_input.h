@@ -23,7 +23,10 @@ struct InputContext {
   const TableConfig& table() const { return config.tables[table_id]; }
   std::string Label() const;  // "input 3 (feature 'f', table 't')"
   int64_t num_ids() const { return input.ids.num_elements(); }
-  bool has_weights() const { return input.weights.num_elements() > 0; }
+  // An array that was not given has rank 0.
+  bool has_weights() const {
+    return input.weights.rank() == 1 && input.weights.shape[0] > 0;
+  }
 };
 
 // Calls fn(const T* data), T int32_t or int64_t, as the array's type says.

@@ -1,0 +1,552 @@
+#include "tf_embed/engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <utility>
+
+#include "tf_embed/engine/fair_shared_mutex.h"
+#include "tf_embed/engine/received_batch.h"
+#include "tf_embed/engine/shard_layout.h"
+#include "tf_embed/engine/step_protocol.h"
+#include "tf_embed/engine/table_storage.h"
+#include "tf_embed/engine/timer.h"
+#include "tf_embed/lookup/pooled_lookup.h"
+#include "tf_embed/lookup/sparse_update.h"
+
+namespace tf_embed {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Longer waits are as good as endless, and would overflow the clock.
+constexpr std::chrono::hours kLongestTimeout{24 * 365 * 100};
+
+// Adds the time of its scope to a counter.
+class ScopedNs {
+ public:
+  explicit ScopedNs(std::atomic<int64_t>& counter)
+      : counter_(counter), start_(Clock::now()) {}
+  ~ScopedNs() {
+    const std::chrono::nanoseconds elapsed = Clock::now() - start_;
+    counter_.fetch_add(elapsed.count(), std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<int64_t>& counter_;
+  Clock::time_point start_;
+};
+
+struct TableCounters {
+  std::atomic<int64_t> ids_looked_up{0};
+  std::atomic<int64_t> ids_updated{0};
+  std::atomic<int64_t> rows_updated{0};
+};
+
+void Call(std::vector<Delivery> deliveries) {
+  for (Delivery& delivery : deliveries) {
+    delivery.done(std::move(delivery.result));
+  }
+}
+
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(EngineConfig config, const EngineOptions& options,
+             std::vector<TableStorage> tables)
+      : config_(std::move(config)),
+        options_(options),
+        num_learning_rates_(NumLearningRateTags(config_)),
+        tables_(std::move(tables)),
+        counters_(tables_.size()),
+        protocol_(config_.num_tensor_cores,
+                  config_.pipeline_execution_with_tensor_core) {}
+
+  ~EngineImpl() override { Shutdown("it was destroyed"); }
+
+  const EngineConfig& config() const override { return config_; }
+  const Optimizer* optimizer(int table) const override {
+    return tables_[table].optimizer();
+  }
+
+  Status Enqueue(int core, Mode mode, const EnqueueRequest& request) override;
+  int64_t ReceiveAsync(CoreRange cores,
+                       std::optional<std::chrono::nanoseconds> timeout,
+                       ReceiveCallback done) override;
+  void CancelReceive(int64_t ticket) override;
+  Status Lookup(const ReceivedBatches& batches, Span<float* const> outputs,
+                Executor& executor) override;
+  Status Send(CoreRange cores, Span<const float* const> gradients,
+              std::shared_ptr<void> keep_alive,
+              Span<const float> learning_rates, const ReceivedBatches* batches,
+              Executor& executor) override;
+  Status Load(int table, Shard shard, Span<const float* const> variables,
+              int64_t rows, int64_t dim) override;
+  Status Retrieve(int table, Shard shard,
+                  Span<float* const> variables) override;
+  void Shutdown(const std::string& reason) override;
+  EngineStats Stats() const override;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  // OK until Shutdown.
+  Status CheckRunning(const Lock& lock) const;
+  Status CheckRunning() const { return CheckRunning(Lock(mutex_)); }
+  Status CheckCores(CoreRange cores) const;
+  StatusOr<ShardRows> CheckShard(int table, Shard shard,
+                                 size_t num_variables) const;
+  Status CheckGradients(Span<const float* const> gradients,
+                        Span<const float> learning_rates) const;
+
+  // Ends a wait with `status`, if it has not ended yet.
+  void EndReceive(int64_t ticket, StatusCode code);
+  // Takes what can be delivered; the caller releases the lock and Calls it.
+  std::vector<Delivery> TakeDeliveries(const Lock& lock);
+  // Runs updates until none can run (with `flush`, none is held) and none is
+  // running; delivers what they unblock. Releases the lock on its way.
+  void RunUpdates(Lock& lock, bool flush, Executor& executor);
+  void RunUpdate(const Step& step, Executor& executor);
+  // Applies a held update, as what follows must see all of them.
+  Status Flush(Executor& executor);
+
+  const EngineConfig config_;
+  const EngineOptions options_;
+  const int num_learning_rates_;
+
+  FairSharedMutex tables_mutex_;  // of the floats that tables_ points to
+  std::vector<TableStorage> tables_;
+
+  std::vector<TableCounters> counters_;  // per table
+  std::atomic<int64_t> negative_ids_pruned_{0};
+  std::atomic<int64_t> enqueue_ns_{0};
+  std::atomic<int64_t> lookup_ns_{0};
+  std::atomic<int64_t> update_ns_{0};
+
+  mutable std::mutex mutex_;  // of all that follows; never held for long
+  StepProtocol protocol_;
+  bool shut_down_ = false;
+  std::string shutdown_reason_;
+  bool updating_ = false;  // whoever set it may use scratch and sources
+  std::condition_variable update_finished_;
+  SparseUpdateScratch scratch_;
+  std::vector<std::vector<GradientSource>> sources_;  // per table
+  std::vector<TableUpdate> updates_;
+
+  Timer timer_;  // last: its thread ends before what its calls use
+};
+
+Status EngineImpl::CheckRunning(const Lock&) const {
+  if (!shut_down_) return OkStatus();
+  return FailedPrecondition(
+      "The TPU embedding engine was shut down: ", shutdown_reason_, ".");
+}
+
+Status EngineImpl::CheckCores(CoreRange cores) const {
+  const int num_cores = config_.num_tensor_cores;
+  if (cores.count >= 1 && cores.first >= 0 &&
+      cores.count <= num_cores - cores.first) {
+    return OkStatus();
+  }
+  if (cores.count == 1) {
+    return InvalidArgument("Core ", cores.first, " is outside [0, ", num_cores,
+                           ").");
+  }
+  return InvalidArgument(cores.count, " cores from core ", cores.first,
+                         " on are not in [0, ", num_cores, ").");
+}
+
+Status EngineImpl::Enqueue(int core, Mode mode, const EnqueueRequest& request) {
+  if (core == -1 && config_.num_tensor_cores == 1) core = 0;
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
+  TF_EMBED_RETURN_IF_ERROR(CheckCores({core, 1}));
+  StatusOr<Batch> batch = [&] {
+    const ScopedNs timer(enqueue_ns_);
+    return BuildBatch(config_, request, mode, options_.batch);
+  }();
+  if (!batch.ok()) return batch.status();
+  negative_ids_pruned_.fetch_add(batch->negative_ids_pruned,
+                                 std::memory_order_relaxed);
+  Lock lock(mutex_);
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning(lock));
+  protocol_.Enqueue(core, std::move(batch).value());
+  std::vector<Delivery> deliveries = TakeDeliveries(lock);
+  lock.unlock();
+  Call(std::move(deliveries));
+  return OkStatus();
+}
+
+std::vector<Delivery> EngineImpl::TakeDeliveries(const Lock&) {
+  std::vector<Delivery> deliveries = protocol_.TakeDeliveries();
+  for (const Delivery& delivery : deliveries) timer_.Cancel(delivery.ticket);
+  return deliveries;
+}
+
+int64_t EngineImpl::ReceiveAsync(
+    CoreRange cores, std::optional<std::chrono::nanoseconds> timeout,
+    ReceiveCallback done) {
+  Lock lock(mutex_);
+  Status status = CheckRunning(lock);
+  if (status.ok()) status = CheckCores(cores);
+  if (!status.ok()) {
+    lock.unlock();
+    done(std::move(status));
+    return 0;  // no waiter has this ticket
+  }
+  const int64_t ticket = protocol_.AddWaiter(cores, std::move(done));
+  std::vector<Delivery> deliveries = TakeDeliveries(lock);
+  if (timeout.has_value() && *timeout < kLongestTimeout &&
+      protocol_.IsWaiting(ticket)) {
+    timer_.Schedule(ticket, Clock::now() + *timeout, [this, ticket] {
+      EndReceive(ticket, StatusCode::kDeadlineExceeded);
+    });
+  }
+  lock.unlock();
+  Call(std::move(deliveries));
+  return ticket;
+}
+
+void EngineImpl::EndReceive(int64_t ticket, StatusCode code) {
+  Lock lock(mutex_);
+  if (!protocol_.IsWaiting(ticket)) return;
+  Status status(code, StrCat("Waiting for a batch of ids ",
+                             code == StatusCode::kCancelled ? "was cancelled"
+                                                            : "took too long",
+                             ": ", protocol_.WhyWaiting(ticket), "."));
+  ReceiveCallback done = protocol_.RemoveWaiter(ticket);
+  timer_.Cancel(ticket);
+  std::vector<Delivery> deliveries = TakeDeliveries(lock);  // those behind it
+  lock.unlock();
+  Call(std::move(deliveries));
+  done(std::move(status));
+}
+
+void EngineImpl::CancelReceive(int64_t ticket) {
+  EndReceive(ticket, StatusCode::kCancelled);
+}
+
+Status EngineImpl::Lookup(const ReceivedBatches& batches,
+                          Span<float* const> outputs, Executor& executor) {
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
+  const size_t num_features = config_.features.size();
+  if (outputs.size() != num_features) {
+    return InvalidArgument("Expected ", num_features,
+                           " outputs, one per feature, but got ",
+                           outputs.size(), ".");
+  }
+  bool flush = false;
+  for (const auto& batch : batches) {
+    if (batch == nullptr || batch->owner() != protocol_.id()) {
+      return FailedPrecondition(
+          "The batch was received from another TPU embedding engine than the "
+          "active one.");
+    }
+    flush |= !batch->is_training();
+  }
+  for (size_t f = 0; f < num_features; ++f) {
+    if (outputs[f] == nullptr) {
+      return InvalidArgument("The output of feature ", f, " ('",
+                             config_.features[f].name, "') is missing.");
+    }
+  }
+  if (flush && config_.pipeline_execution_with_tensor_core) {
+    TF_EMBED_RETURN_IF_ERROR(Flush(executor));
+  }
+
+  std::vector<LookupTask> tasks;
+  tasks.reserve(batches.size() * num_features);
+  for (size_t core = 0; core < batches.size(); ++core) {
+    for (size_t f = 0; f < num_features; ++f) {
+      const int t = config_.features[f].table_id;
+      const auto& quantization =
+          config_.tables[t].optimizer.simulated_quantization;
+      const TableView table = tables_[t].view();
+      LookupTask task;
+      task.ids = batches[core]->batch().features[f].view();
+      task.weights = table.weights;
+      task.dim = table.dim;
+      task.quantization = quantization.has_value() ? &*quantization : nullptr;
+      task.output = outputs[f] + core * task.ids.num_positions * table.dim;
+      tasks.push_back(task);
+      counters_[t].ids_looked_up.fetch_add(task.ids.ids.size(),
+                                           std::memory_order_relaxed);
+    }
+  }
+  {
+    std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
+    const ScopedNs timer(lookup_ns_);
+    PooledLookup(tasks, executor);
+  }
+  if (!config_.pipeline_execution_with_tensor_core) return OkStatus();
+  Lock lock(mutex_);
+  for (const auto& batch : batches) {
+    if (batch->is_training()) protocol_.MarkLookedUp(*batch);
+  }
+  RunUpdates(lock, /*flush=*/false, executor);
+  return OkStatus();
+}
+
+Status EngineImpl::CheckGradients(Span<const float* const> gradients,
+                                  Span<const float> learning_rates) const {
+  if (gradients.size() != config_.features.size()) {
+    return InvalidArgument("Expected ", config_.features.size(),
+                           " gradients, one per feature, but got ",
+                           gradients.size(), ".");
+  }
+  for (size_t f = 0; f < gradients.size(); ++f) {
+    if (gradients[f] == nullptr) {
+      return InvalidArgument("The gradient of feature ", f, " ('",
+                             config_.features[f].name, "') is missing.");
+    }
+  }
+  if (learning_rates.size() != static_cast<size_t>(num_learning_rates_)) {
+    return InvalidArgument("Expected ", num_learning_rates_,
+                           " learning rates, one per dynamic tag of the TPU "
+                           "embedding configuration, but got ",
+                           learning_rates.size(), ".");
+  }
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    const Optimizer* optimizer = tables_[t].optimizer();
+    if (optimizer == nullptr) {
+      return FailedPrecondition("Table '", config_.tables[t].name,
+                                "' takes no gradients: no optimization "
+                                "algorithm is specified.");
+    }
+    const Status status = optimizer->CanUpdate();
+    if (!status.ok()) {
+      return Status(status.code(), StrCat("Table '", config_.tables[t].name,
+                                          "': ", status.message()));
+    }
+  }
+  return OkStatus();
+}
+
+Status EngineImpl::Send(CoreRange cores, Span<const float* const> gradients,
+                        std::shared_ptr<void> keep_alive,
+                        Span<const float> learning_rates,
+                        const ReceivedBatches* batches, Executor& executor) {
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
+  TF_EMBED_RETURN_IF_ERROR(CheckCores(cores));
+  TF_EMBED_RETURN_IF_ERROR(CheckGradients(gradients, learning_rates));
+  std::vector<CoreGradients> blocks(cores.count);
+  for (int i = 0; i < cores.count; ++i) {
+    blocks[i].keep_alive = keep_alive;
+    blocks[i].gradients.resize(gradients.size());
+    for (size_t f = 0; f < gradients.size(); ++f) {
+      const FeatureConfig& feature = config_.features[f];
+      blocks[i].gradients[f] =
+          gradients[f] + i * feature.num_positions() *
+                             config_.tables[feature.table_id].dimension;
+    }
+  }
+  keep_alive.reset();
+
+  Lock lock(mutex_);
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning(lock));
+  TF_EMBED_ASSIGN_OR_RETURN(const ReceivedBatches sent,
+                            protocol_.FindUnsent(cores, batches));
+  if (protocol_.Send(sent, std::move(blocks), learning_rates)) {
+    RunUpdates(lock, /*flush=*/false, executor);
+    if (shut_down_) {
+      return Aborted("The TPU embedding engine was shut down during a step: ",
+                     shutdown_reason_, ".");
+    }
+  }
+  // A batch for backward_pass_only may have made room for the next one.
+  std::vector<Delivery> deliveries = TakeDeliveries(lock);
+  lock.unlock();
+  Call(std::move(deliveries));
+  return OkStatus();
+}
+
+void EngineImpl::RunUpdates(Lock& lock, bool flush, Executor& executor) {
+  while (!shut_down_) {
+    if (updating_) {
+      update_finished_.wait(lock);
+      continue;
+    }
+    std::unique_ptr<Step> step = protocol_.TakeUpdate(flush);
+    if (step != nullptr) {
+      updating_ = true;
+      lock.unlock();
+      RunUpdate(*step, executor);
+      lock.lock();
+      protocol_.FinishUpdate(*step);
+      updating_ = false;
+      update_finished_.notify_all();
+    }
+    // Without an update too: holding one back completes its step.
+    std::vector<Delivery> deliveries = TakeDeliveries(lock);
+    if (step == nullptr && deliveries.empty()) return;
+    lock.unlock();
+    step.reset();  // frees ids and gradients, which may call the caller's code
+    Call(std::move(deliveries));
+    lock.lock();
+  }
+}
+
+void EngineImpl::RunUpdate(const Step& step, Executor& executor) {
+  sources_.resize(tables_.size());
+  for (auto& sources : sources_) sources.clear();
+  for (const CoreGradients& core : step.cores) {
+    for (size_t f = 0; f < config_.features.size(); ++f) {
+      const PooledIds ids = core.batch->batch().features[f].view();
+      const int t = config_.features[f].table_id;
+      sources_[t].push_back({ids, core.gradients[f]});
+      counters_[t].ids_updated.fetch_add(ids.ids.size(),
+                                         std::memory_order_relaxed);
+    }
+  }
+  updates_.clear();
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    const OptimizerConfig& optimizer = config_.tables[t].optimizer;
+    TableUpdate update;
+    update.table = tables_[t].view();
+    update.optimizer = tables_[t].optimizer();
+    update.scalars.learning_rate =
+        optimizer.learning_rate.dynamic
+            ? step.learning_rates[optimizer.learning_rate.tag]
+            : optimizer.learning_rate.constant;
+    if (const auto* params =
+            std::get_if<FrequencyAwareAdagradParams>(&optimizer.params)) {
+      update.scalars.step_counter =
+          step.learning_rates[params->step_counter_tag];
+    }
+    update.sources = sources_[t];
+    updates_.push_back(update);
+  }
+  {
+    std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
+    const ScopedNs timer(update_ns_);
+    SparseUpdate(updates_, scratch_, executor);
+  }
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    counters_[t].rows_updated.fetch_add(updates_[t].rows_touched,
+                                        std::memory_order_relaxed);
+  }
+}
+
+Status EngineImpl::Flush(Executor& executor) {
+  Lock lock(mutex_);
+  RunUpdates(lock, /*flush=*/true, executor);
+  return CheckRunning(lock);
+}
+
+StatusOr<ShardRows> EngineImpl::CheckShard(int table, Shard shard,
+                                           size_t num_variables) const {
+  if (table < 0 || static_cast<size_t>(table) >= tables_.size()) {
+    return InvalidArgument("table_id ", table, " is outside [0, ",
+                           tables_.size(), ").");
+  }
+  if (shard.count < 1) {
+    return InvalidArgument(
+        "The value of num_shards must be >= 1. Currently "
+        "set to: ",
+        shard.count);
+  }
+  if (shard.id < 0 || shard.id >= shard.count) {
+    return InvalidArgument("The value of shard_id must be >= 0 and < ",
+                           shard.count, ". Currently set to: ", shard.id);
+  }
+  const TableStorage& storage = tables_[table];
+  if (num_variables != static_cast<size_t>(storage.num_variables())) {
+    return InvalidArgument("Table '", config_.tables[table].name, "' has ",
+                           storage.num_variables(),
+                           " state variables, the parameters and ",
+                           storage.num_variables() - 1,
+                           " slot variables, but got ", num_variables, ".");
+  }
+  return RowsOfShard(config_.sharding_strategy,
+                     config_.tables[table].vocabulary_size, shard.id,
+                     shard.count);
+}
+
+Status EngineImpl::Load(int table, Shard shard,
+                        Span<const float* const> variables, int64_t rows,
+                        int64_t dim) {
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
+  TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
+                            CheckShard(table, shard, variables.size()));
+  const TableConfig& table_config = config_.tables[table];
+  if (rows != place.count || dim != table_config.dimension) {
+    return InvalidArgument("Shard ", shard.id, " of ", shard.count,
+                           " of table '", table_config.name, "' has shape [",
+                           place.count, ",", table_config.dimension,
+                           "], but got [", rows, ",", dim, "].");
+  }
+  SerialExecutor serial;
+  TF_EMBED_RETURN_IF_ERROR(Flush(serial));
+  std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
+  tables_[table].CopyFrom(place, variables);
+  return OkStatus();
+}
+
+Status EngineImpl::Retrieve(int table, Shard shard,
+                            Span<float* const> variables) {
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
+  TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
+                            CheckShard(table, shard, variables.size()));
+  SerialExecutor serial;
+  TF_EMBED_RETURN_IF_ERROR(Flush(serial));
+  std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
+  tables_[table].CopyTo(place, variables);
+  return OkStatus();
+}
+
+void EngineImpl::Shutdown(const std::string& reason) {
+  Lock lock(mutex_);
+  if (shut_down_) return;
+  shut_down_ = true;
+  shutdown_reason_ = reason;
+  std::vector<ReceiveCallback> waiting = protocol_.RemoveAllWaiters();
+  // A held update is dropped: nobody can look at the tables any more.
+  const StepProtocol::Remains remains = protocol_.Clear();
+  update_finished_.notify_all();
+  lock.unlock();
+  for (ReceiveCallback& done : waiting) {
+    done(
+        Aborted("The TPU embedding engine was shut down while waiting for a "
+                "batch of ids: ",
+                reason, "."));
+  }
+}
+
+EngineStats EngineImpl::Stats() const {
+  EngineStats stats;
+  for (size_t t = 0; t < tables_.size(); ++t) {
+    TableStats table;
+    table.name = config_.tables[t].name;
+    table.table_bytes = tables_[t].bytes();
+    table.ids_looked_up = counters_[t].ids_looked_up;
+    table.ids_updated = counters_[t].ids_updated;
+    table.rows_updated = counters_[t].rows_updated;
+    stats.tables.push_back(std::move(table));
+  }
+  stats.negative_ids_pruned = negative_ids_pruned_;
+  stats.enqueue_ns = enqueue_ns_;
+  stats.lookup_ns = lookup_ns_;
+  stats.update_ns = update_ns_;
+  Lock lock(mutex_);
+  for (int c = 0; c < protocol_.num_cores(); ++c) {
+    stats.queue_depth.push_back(protocol_.queue_depth(c));
+  }
+  stats.batches_enqueued = protocol_.batches_enqueued();
+  stats.batches_received = protocol_.batches_received();
+  stats.steps_completed = protocol_.steps_completed();
+  return stats;
+}
+
+}  // namespace
+
+StatusOr<std::shared_ptr<Engine>> Engine::Create(EngineConfig config,
+                                                 const EngineOptions& options) {
+  TF_EMBED_RETURN_IF_ERROR(Populate(config));
+  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
+                            CreateTables(config));
+  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(
+      std::move(config), options, std::move(tables)));
+}
+
+}  // namespace tf_embed

@@ -1,0 +1,129 @@
+#include "tf_embed/engine/table_storage.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "tf_embed/base/memory_info.h"
+
+namespace tf_embed {
+namespace {
+
+// The bytes of a table by factors, or -1 where they can't be counted.
+int64_t CountBytes(int64_t rows, int64_t dim, int64_t num_variables) {
+  int64_t bytes = sizeof(float);
+  for (int64_t factor : {rows, dim, num_variables}) {
+    if (factor > std::numeric_limits<int64_t>::max() / bytes) return -1;
+    bytes *= factor;
+  }
+  return bytes;
+}
+
+Status TooLarge(const TableConfig& config, int64_t num_variables,
+                const std::string& bytes, int64_t available) {
+  return ResourceExhausted("Table '", config.name, "' with ",
+                           config.vocabulary_size, " rows of dimension ",
+                           config.dimension, " and ", num_variables - 1,
+                           " slot variables needs ", bytes, " bytes; ",
+                           available, " are available.");
+}
+
+}  // namespace
+
+Status TableStorage::PlanSize(const TableConfig& config) {
+  rows_ = config.vocabulary_size;
+  dim_ = config.dimension;
+  if (!std::holds_alternative<std::monostate>(config.optimizer.params)) {
+    StatusOr<std::unique_ptr<const Optimizer>> optimizer =
+        Optimizer::Create(config.optimizer);
+    if (!optimizer.ok()) {
+      return Status(
+          optimizer.status().code(),
+          StrCat("Table '", config.name, "': ", optimizer.status().message()));
+    }
+    optimizer_ = std::move(optimizer).value();
+  }
+  const int64_t num_variables =
+      1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
+  bytes_ = CountBytes(rows_, dim_, num_variables);
+  const int64_t available = AvailableMemoryBytes();
+  if (bytes_ < 0) {
+    return TooLarge(config, num_variables, "more than 2^63", available);
+  }
+  if (bytes_ > available) {
+    return TooLarge(config, num_variables, std::to_string(bytes_), available);
+  }
+  return OkStatus();
+}
+
+Status TableStorage::Allocate(const TableConfig& config) {
+  const int64_t num_variables =
+      1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
+  for (int64_t v = 0; v < num_variables; ++v) {
+    StatusOr<AlignedBuffer> buffer = AlignedBuffer::Create(rows_ * dim_);
+    if (!buffer.ok()) {
+      return Status(
+          buffer.status().code(),
+          StrCat(TooLarge(config, num_variables, std::to_string(bytes_),
+                          AvailableMemoryBytes())
+                     .message(),
+                 " ", buffer.status().message()));
+    }
+    variables_.push_back(std::move(buffer).value());
+    pointers_.push_back(variables_.back().data());
+    if (v == 0) continue;
+    const float initial = optimizer_->slots()[v - 1].initial_value;
+    // Memory that is not touched is zero already, and takes up none.
+    if (initial != 0) {
+      std::fill_n(variables_.back().data(), rows_ * dim_, initial);
+    }
+  }
+  return OkStatus();
+}
+
+void TableStorage::CopyFrom(const ShardRows& shard,
+                            Span<const float* const> values) {
+  for (size_t v = 0; v < variables_.size(); ++v) {
+    if (shard.stride == 1) {
+      std::copy_n(values[v], shard.count * dim_,
+                  pointers_[v] + shard.first * dim_);
+      continue;
+    }
+    for (int64_t r = 0; r < shard.count; ++r) {
+      std::copy_n(values[v] + r * dim_, dim_,
+                  pointers_[v] + (shard.first + r * shard.stride) * dim_);
+    }
+  }
+}
+
+void TableStorage::CopyTo(const ShardRows& shard,
+                          Span<float* const> values) const {
+  for (size_t v = 0; v < variables_.size(); ++v) {
+    if (shard.stride == 1) {
+      std::copy_n(pointers_[v] + shard.first * dim_, shard.count * dim_,
+                  values[v]);
+      continue;
+    }
+    for (int64_t r = 0; r < shard.count; ++r) {
+      std::copy_n(pointers_[v] + (shard.first + r * shard.stride) * dim_, dim_,
+                  values[v] + r * dim_);
+    }
+  }
+}
+
+StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config) {
+  std::vector<TableStorage> tables;
+  for (const TableConfig& table_config : config.tables) {
+    TableStorage table;
+    TF_EMBED_RETURN_IF_ERROR(table.PlanSize(table_config));
+    tables.push_back(std::move(table));
+  }
+  for (size_t t = 0; t < tables.size(); ++t) {
+    TF_EMBED_RETURN_IF_ERROR(tables[t].Allocate(config.tables[t]));
+  }
+  return tables;
+}
+
+}  // namespace tf_embed

@@ -1,0 +1,61 @@
+#ifndef TF_EMBED_TF_EMBED_ENGINE_TABLE_STORAGE_H_
+#define TF_EMBED_TF_EMBED_ENGINE_TABLE_STORAGE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "tf_embed/base/aligned_buffer.h"
+#include "tf_embed/base/span.h"
+#include "tf_embed/base/status.h"
+#include "tf_embed/engine/config.h"
+#include "tf_embed/engine/shard_layout.h"
+#include "tf_embed/lookup/pooled_ids.h"
+#include "tf_embed/optimizers/optimizer.h"
+
+namespace tf_embed {
+
+// The rows of one table, their slot variables, and what updates them. Not
+// synchronized.
+class TableStorage {
+ public:
+  TableStorage(TableStorage&&) = default;
+  TableStorage& operator=(TableStorage&&) = default;
+
+  // Null in an inference engine that names no optimizer.
+  const Optimizer* optimizer() const { return optimizer_.get(); }
+  // The parameters and the slot variables.
+  int num_variables() const { return static_cast<int>(variables_.size()); }
+  int64_t bytes() const { return bytes_; }
+  TableView view() const { return {rows_, dim_, pointers_[0], slots()}; }
+
+  // `values[v]` to or from the given rows of variable v: [shard.count, dim].
+  void CopyFrom(const ShardRows& shard, Span<const float* const> values);
+  void CopyTo(const ShardRows& shard, Span<float* const> values) const;
+
+ private:
+  friend StatusOr<std::vector<TableStorage>> CreateTables(
+      const EngineConfig& config);
+  TableStorage() = default;
+
+  Status PlanSize(const TableConfig& config);
+  Status Allocate(const TableConfig& config);
+  Span<float* const> slots() const {
+    return Span<float* const>(pointers_.data() + 1, pointers_.size() - 1);
+  }
+
+  int64_t rows_ = 0;
+  int64_t dim_ = 0;
+  int64_t bytes_ = 0;
+  std::unique_ptr<const Optimizer> optimizer_;
+  std::vector<AlignedBuffer> variables_;
+  std::vector<float*> pointers_;  // to variables_
+};
+
+// All tables of a populated config: parameters 0, slots at their optimizer's
+// initial value. Sizes are checked before anything is allocated.
+StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config);
+
+}  // namespace tf_embed
+
+#endif  // TF_EMBED_TF_EMBED_ENGINE_TABLE_STORAGE_H_
