@@ -96,8 +96,9 @@ class EngineImpl final : public Engine {
   Status CheckRunning(const Lock& lock) const;
   Status CheckRunning() const { return CheckRunning(Lock(mutex_)); }
   Status CheckCores(CoreRange cores) const;
+  template <typename Pointer>
   StatusOr<ShardRows> CheckShard(int table, Shard shard,
-                                 size_t num_variables) const;
+                                 Span<Pointer> variables) const;
   Status CheckGradients(Span<const float* const> gradients,
                         Span<const float> learning_rates) const;
 
@@ -434,8 +435,9 @@ Status EngineImpl::Flush(Executor& executor) {
   return CheckRunning(lock);
 }
 
+template <typename Pointer>
 StatusOr<ShardRows> EngineImpl::CheckShard(int table, Shard shard,
-                                           size_t num_variables) const {
+                                           Span<Pointer> variables) const {
   if (table < 0 || static_cast<size_t>(table) >= tables_.size()) {
     return InvalidArgument("table_id ", table, " is outside [0, ",
                            tables_.size(), ").");
@@ -451,16 +453,23 @@ StatusOr<ShardRows> EngineImpl::CheckShard(int table, Shard shard,
                            shard.count, ". Currently set to: ", shard.id);
   }
   const TableStorage& storage = tables_[table];
-  if (num_variables != static_cast<size_t>(storage.num_variables())) {
+  if (variables.size() != static_cast<size_t>(storage.num_variables())) {
     return InvalidArgument("Table '", config_.tables[table].name, "' has ",
                            storage.num_variables(),
                            " state variables, the parameters and ",
                            storage.num_variables() - 1,
-                           " slot variables, but got ", num_variables, ".");
+                           " slot variables, but got ", variables.size(), ".");
   }
-  return RowsOfShard(config_.sharding_strategy,
-                     config_.tables[table].vocabulary_size, shard.id,
-                     shard.count);
+  const ShardRows place =
+      RowsOfShard(config_.sharding_strategy,
+                  config_.tables[table].vocabulary_size, shard.id, shard.count);
+  for (size_t v = 0; v < variables.size(); ++v) {
+    if (variables[v] == nullptr && place.count > 0) {
+      return InvalidArgument("State variable ", v, " of table '",
+                             config_.tables[table].name, "' is missing.");
+    }
+  }
+  return place;
 }
 
 Status EngineImpl::Load(int table, Shard shard,
@@ -468,7 +477,7 @@ Status EngineImpl::Load(int table, Shard shard,
                         int64_t dim) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
-                            CheckShard(table, shard, variables.size()));
+                            CheckShard(table, shard, variables));
   const TableConfig& table_config = config_.tables[table];
   if (rows != place.count || dim != table_config.dimension) {
     return InvalidArgument("Shard ", shard.id, " of ", shard.count,
@@ -487,7 +496,7 @@ Status EngineImpl::Retrieve(int table, Shard shard,
                             Span<float* const> variables) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
-                            CheckShard(table, shard, variables.size()));
+                            CheckShard(table, shard, variables));
   SerialExecutor serial;
   TF_EMBED_RETURN_IF_ERROR(Flush(serial));
   std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
