@@ -32,7 +32,8 @@ Status TooLarge(const TableConfig& config, int64_t num_variables,
 
 }  // namespace
 
-Status TableStorage::PlanSize(const TableConfig& config) {
+Status TableStorage::PlanSize(const TableConfig& config,
+                              int64_t available_bytes) {
   rows_ = config.vocabulary_size;
   dim_ = config.dimension;
   if (!std::holds_alternative<std::monostate>(config.optimizer.params)) {
@@ -48,12 +49,12 @@ Status TableStorage::PlanSize(const TableConfig& config) {
   const int64_t num_variables =
       1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
   bytes_ = CountBytes(rows_, dim_, num_variables);
-  const int64_t available = AvailableMemoryBytes();
   if (bytes_ < 0) {
-    return TooLarge(config, num_variables, "more than 2^63", available);
+    return TooLarge(config, num_variables, "more than 2^63", available_bytes);
   }
-  if (bytes_ > available) {
-    return TooLarge(config, num_variables, std::to_string(bytes_), available);
+  if (bytes_ > available_bytes) {
+    return TooLarge(config, num_variables, std::to_string(bytes_),
+                    available_bytes);
   }
   return OkStatus();
 }
@@ -115,9 +116,10 @@ void TableStorage::CopyTo(const ShardRows& shard,
 
 StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config) {
   std::vector<TableStorage> tables;
+  const int64_t available_bytes = AvailableMemoryBytes();
   for (const TableConfig& table_config : config.tables) {
     TableStorage table;
-    TF_EMBED_RETURN_IF_ERROR(table.PlanSize(table_config));
+    TF_EMBED_RETURN_IF_ERROR(table.PlanSize(table_config, available_bytes));
     tables.push_back(std::move(table));
   }
   for (size_t t = 0; t < tables.size(); ++t) {

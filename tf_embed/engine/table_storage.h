@@ -38,7 +38,7 @@ class TableStorage {
       const EngineConfig& config);
   TableStorage() = default;
 
-  Status PlanSize(const TableConfig& config);
+  Status PlanSize(const TableConfig& config, int64_t available_bytes);
   Status Allocate(const TableConfig& config);
   Span<float* const> slots() const {
     return Span<float* const>(pointers_.data() + 1, pointers_.size() - 1);
