@@ -140,7 +140,7 @@ make_venv() {
 # --- Bazel ------------------------------------------------------------------
 
 # Finds a compiler, the headers and sources that the build takes from the
-# system, and a Bazel; writes the latter down as .run/bazel.
+# system, and a Bazel; notes the latter in .run/bazel-program.
 setup_bazel() {
   [[ "$PWD" != *' '* ]] ||
     die "Bazel does not build in a folder with a space in its path: $PWD"
@@ -152,16 +152,16 @@ setup_bazel() {
   install_packages
 
   mkdir -p .run
-  BAZEL="$PWD/.run/bazel$SUFFIX"
+  local known=.run/bazel-program program
   if [[ -n "${TF_EMBED_BAZEL:-}" ]]; then
-    local chosen
-    chosen="$(command -v "$TF_EMBED_BAZEL")" ||
+    program="$(command -v "$TF_EMBED_BAZEL")" ||
       die "TF_EMBED_BAZEL='$TF_EMBED_BAZEL' is not a program"
-    grep -qsF "'$chosen'" "$BAZEL" || remember_bazel "$chosen"
-  elif [[ ! -x "$BAZEL" || .bazelversion -nt "$BAZEL" ]] ||
-    ! "$BAZEL" --version >/dev/null 2>&1; then
+    [[ -e $known && "$program" == "$(<$known)" ]] || remember_bazel "$program"
+  elif [[ ! -e $known || .bazelversion -nt $known || ! -x "$(<$known)" ]]; then
     choose_bazel  # as the first time, after a change, or if it went away
   fi
+  BAZEL="$PWD/.run/bazel$SUFFIX"
+  [[ -x "$BAZEL" && "$BAZEL" -nt $known ]] || write_bazel "$(<$known)"
 }
 
 choose_bazel() {
@@ -231,30 +231,11 @@ fetches() {
   wait "$pid"
 }
 
-# remember_bazel PROGRAM: writes .run/bazel, which runs PROGRAM for this
-# virtual environment, and the options that its version needs.
+# remember_bazel PROGRAM: settles on a Bazel, with the options that its version
+# needs. Older ones do not know these, and .bazelrc is for all.
 remember_bazel() {
-  local options='' environment=''
-  if [[ -n "$SUFFIX" ]]; then
-    # A second output base, so that two TensorFlows do not undo each other's
-    # builds.
-    local base
-    base="$("$1" info output_base 2>/dev/null)" ||
-      die "'$1 info' failed; is it Bazel?"
-    options="--output_base='$base$SUFFIX'"
-    environment="PYTHON_BIN_PATH='$PYTHON' "
-  fi
-  cat >"$BAZEL.new" <<END
-#!/bin/sh
-# Written by ./run; delete it to choose again.
-${environment}exec '$1' $options "\$@"
-END
-  chmod +x "$BAZEL.new"
-  mv "$BAZEL.new" "$BAZEL"
-
-  # Older Bazels do not know these options; .bazelrc is for all.
   local known option
-  known="$("$BAZEL" help build --long 2>/dev/null)" ||
+  known="$("$1" help build --long 2>/dev/null)" ||
     die "'$1' does not work; is it Bazel?"
   say "using Bazel at $1"
   : >.run/bazelrc
@@ -263,6 +244,30 @@ END
       echo "common --$option" >>.run/bazelrc
     fi
   done
+  printf '%s\n' "$1" >.run/bazel-program
+}
+
+# write_bazel PROGRAM: writes .run/bazel (.run/bazel-2.20, ...), which runs
+# PROGRAM for the TensorFlow of this virtual environment.
+write_bazel() {
+  local lines="exec '$1' \"\$@\""
+  if [[ -n "$SUFFIX" ]]; then
+    # Outputs with another name, so that two TensorFlows do not undo each
+    # other's builds.
+    lines="export PYTHON_BIN_PATH='$PYTHON'
+command=\$1
+case \$command in
+  build | test | run | info | aquery | cquery)
+    shift
+    exec '$1' \"\$command\" --platform_suffix=-tf$SUFFIX \"\$@\"
+    ;;
+esac
+$lines"
+  fi
+  printf '#!/bin/sh\n# Written by ./run from .run/bazel-program.\n%s\n' \
+    "$lines" >"$BAZEL.new"
+  chmod +x "$BAZEL.new"
+  mv "$BAZEL.new" "$BAZEL"
 }
 
 # Buildifier for ./run lint, if npm is there to bring it.

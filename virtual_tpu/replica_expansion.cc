@@ -43,9 +43,10 @@ bool IsPacked(const Node& node) {
 class Expansion {
  public:
   Expansion(const Cluster& cluster, const std::set<std::string>& kept_names,
-            Graph* graph)
+            const CompositeDevices& composite_devices, Graph* graph)
       : cluster_(cluster),
         kept_names_(kept_names),
+        composite_devices_(composite_devices),
         graph_(graph),
         inside_(cluster.nodes.begin(), cluster.nodes.end()),
         copies_(cluster.num_replicas),
@@ -57,6 +58,7 @@ class Expansion {
     for (int r = 0; r < cluster_.num_replicas; ++r) {
       TF_RETURN_IF_ERROR(CopyNodes(r));
       TF_RETURN_IF_ERROR(WireInputs(r));
+      FollowVariables(r);
       OrderEmbeddingOps(r);
       TF_RETURN_IF_ERROR(AddDone(r));
     }
@@ -256,6 +258,61 @@ class Expansion {
     return absl::OkStatus();
   }
 
+  // Variables of a replica with several cores may live on any of them, and so
+  // must the ops that use them.
+  void FollowVariables(int r) {
+    if (cluster_.cores[r].size() == 1) return;
+    std::vector<Node*> moved;
+    for (Node* node : cluster_.nodes) {
+      Node* copy = copies_[r][node];
+      for (const Edge* edge : copy->in_edges()) {
+        if (IsResource(*edge) && edge->src()->IsArg()) {
+          Follow(copy, CoreOf(edge->src()->assigned_device_name(), r), &moved);
+        }
+      }
+    }
+    while (!moved.empty()) {
+      const Node* node = moved.back();
+      moved.pop_back();
+      for (const Edge* edge : node->out_edges()) {
+        if (IsResource(*edge)) {
+          Follow(edge->dst(), node->requested_device(), &moved);
+        }
+      }
+    }
+  }
+
+  static bool IsResource(const Edge& edge) {
+    return !edge.IsControlEdge() &&
+           edge.src()->output_type(edge.src_output()) ==
+               tensorflow::DT_RESOURCE;
+  }
+
+  // The core of replica `r` that a device is, or has among its parts; empty if
+  // none.
+  std::string CoreOf(const std::string& device, int r) const {
+    const auto composite = composite_devices_.find(device);
+    for (size_t i = 0; i < cluster_.cores[r].size(); ++i) {
+      const std::string core = Core(r, static_cast<int>(i));
+      if (core == device) return core;
+      if (composite == composite_devices_.end()) continue;
+      for (const std::string& part : composite->second) {
+        if (core == part) return core;
+      }
+    }
+    return "";
+  }
+
+  static void Follow(Node* copy, const std::string& device,
+                     std::vector<Node*>* moved) {
+    if (device.empty() || copy->requested_device() == device ||
+        copy->requested_device() == kHostDevice) {
+      return;
+    }
+    copy->set_requested_device(device);
+    moved->push_back(copy);
+  }
+
   // The gradients of a step may not arrive before its activations have left,
   // even where they do not depend on them.
   void OrderEmbeddingOps(int r) {
@@ -416,6 +473,7 @@ class Expansion {
 
   const Cluster& cluster_;
   const std::set<std::string>& kept_names_;
+  const CompositeDevices& composite_devices_;
   Graph* const graph_;
   const std::unordered_set<Node*> inside_;
   std::vector<std::string> frame_;  // by node id
@@ -434,8 +492,9 @@ class Expansion {
 
 absl::Status ExpandCluster(const Cluster& cluster,
                            const std::set<std::string>& kept_names,
+                           const CompositeDevices& composite_devices,
                            Graph* graph) {
-  return Expansion(cluster, kept_names, graph).Run();
+  return Expansion(cluster, kept_names, composite_devices, graph).Run();
 }
 
 }  // namespace tf_embed::virtual_tpu

@@ -1,14 +1,19 @@
 #ifndef TF_EMBED_VIRTUAL_TPU_REPLICA_EXPANSION_H_
 #define TF_EMBED_VIRTUAL_TPU_REPLICA_EXPANSION_H_
 
+#include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "tensorflow/core/graph/graph.h"
 #include "virtual_tpu/cluster.h"
 
 namespace tf_embed::virtual_tpu {
+
+// Packed variables are on a composite device: name, and names of its parts.
+using CompositeDevices = std::map<std::string, std::vector<std::string>>;
 
 // Replaces a lowered cluster by one copy per replica, each on its core, wired
 // to what surrounds the cluster.
@@ -18,6 +23,7 @@ namespace tf_embed::virtual_tpu {
 // lives on as a NoOp that runs when all replicas are done.
 absl::Status ExpandCluster(const Cluster& cluster,
                            const std::set<std::string>& kept_names,
+                           const CompositeDevices& composite_devices,
                            tensorflow::Graph* graph);
 
 }  // namespace tf_embed::virtual_tpu

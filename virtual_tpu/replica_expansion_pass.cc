@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "tensorflow/core/common_runtime/composite_device.h"
 #include "tensorflow/core/framework/function.pb.h"
 #include "tensorflow/core/graph/algorithm.h"
 #include "virtual_tpu/cluster.h"
@@ -103,14 +104,20 @@ absl::Status ReplicaExpansionPass::Run(
   TF_RETURN_IF_ERROR(FindClusters(*graph, &clusters));
   if (clusters.empty()) return absl::OkStatus();
   const std::set<std::string> kept_names = KeptNames(options, clusters);
+  CompositeDevices composite_devices;
+  if (options.composite_devices != nullptr) {
+    for (const tensorflow::CompositeDevice* device :
+         *options.composite_devices) {
+      composite_devices[device->name()] = *device->underlying_devices();
+    }
+  }
   SerializeLoops(graph);
   for (Cluster& cluster : clusters) {
     TF_RETURN_IF_ERROR(LowerCluster(options, &cluster));
-    TF_RETURN_IF_ERROR(ExpandCluster(cluster, kept_names, graph));
+    TF_RETURN_IF_ERROR(ExpandCluster(cluster, kept_names, composite_devices, graph));
   }
   TF_RETURN_IF_ERROR(ReplacePartitionedOutputs(graph));
   tensorflow::FixupSourceAndSinkEdges(graph);
-  if (getenv("VTPU_DEBUG")) for (Node* n : graph->op_nodes()) { fprintf(stderr, "%s %s @%s <-", n->type_string().c_str(), n->name().c_str(), n->requested_device().c_str()); for (auto* e : n->in_edges()) fprintf(stderr, " %s%s", e->IsControlEdge() ? "^" : "", e->src()->name().c_str()); fprintf(stderr, "\n"); }
   return absl::OkStatus();
 }
 

@@ -7,6 +7,7 @@
 
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/protobuf/tpu/topology.pb.h"
+#include "tf_embed/engine/engine.h"
 #include "virtual_tpu/device_names.h"
 #include "virtual_tpu/options.h"
 #include "virtual_tpu/topology.h"
@@ -21,6 +22,7 @@ using tensorflow::TensorShape;
 
 // As on a TPU, nothing of the system outlives its configuration.
 void ResetSystem() {
+  SetActiveEngine(nullptr);
   ResetTransfers();
 }
 

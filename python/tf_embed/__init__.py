@@ -5,6 +5,8 @@ CPU: `tf.raw_ops.RecvTPUEmbeddingActivations` and its family then run where
 there is no TPU.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from tf_embed import _activations_gradient, raw_ops, training
 from tf_embed._loader import load
 from tf_embed._process import (
@@ -14,9 +16,12 @@ from tf_embed._process import (
     shutdown,
     stats,
 )
-from tf_embed._stats_summary import StatsCallback, write_stats_summary
+from tf_embed._stats_summary import write_stats_summary
 from tf_embed._version import __version__
 from tf_embed.engine_stats_pb2 import EngineStats
+
+if TYPE_CHECKING:
+    from tf_embed._stats_callback import StatsCallback
 
 __all__ = [
     "EngineStats",
@@ -32,6 +37,16 @@ __all__ = [
     "training",
     "write_stats_summary",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # What needs Keras is imported when it is used.
+    if name == "StatsCallback":
+        from tf_embed._stats_callback import StatsCallback
+
+        return StatsCallback
+    raise AttributeError(f"module 'tf_embed' has no attribute '{name}'")
+
 
 load()
 _activations_gradient.register()

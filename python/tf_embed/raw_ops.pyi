@@ -9,6 +9,8 @@ from tf_embed._config import Config
 
 TensorLike: TypeAlias = Any
 
+__all__: list[str]
+
 def CollateTPUEmbeddingMemory(
     *, memory_configs: Sequence[TensorLike], name: str | None = ...
 ) -> tf.Tensor: ...

@@ -29,13 +29,19 @@ def _no_engine_is_left() -> Iterator[None]:
     small_model.tear_down()
 
 
+def _is_repeated(message: Any, field: Any) -> bool:
+    return hasattr(getattr(message, field.name), "MergeFrom") and hasattr(
+        getattr(message, field.name), "__len__"
+    )
+
+
 def _messages(message: Any) -> list[Any]:
     """The message and all that are set below it."""
     found = [message]
     for field, value in message.ListFields():
         if field.cpp_type != FieldDescriptor.CPPTYPE_MESSAGE:
             continue
-        for child in value if field.label == field.LABEL_REPEATED else [value]:
+        for child in value if _is_repeated(message, field) else [value]:
             found += _messages(child)
     return found
 
@@ -61,7 +67,7 @@ def _mutate_field(rng: random.Random, root: Any) -> None:
         return
     field = rng.choice(message.DESCRIPTOR.fields)
     is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
-    if field.label == field.LABEL_REPEATED:
+    if _is_repeated(message, field):
         values = getattr(message, field.name)
         if values and rng.random() < 0.5:
             del values[rng.randrange(len(values))]

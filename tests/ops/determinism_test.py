@@ -59,7 +59,8 @@ _PROGRAM = """
         for core in range(2):
             add(harness.recv(config, core))
         for core in range(2):
-            gradients, rates = cases.random_gradients(np.random.default_rng(step), config)
+            steps = np.random.default_rng(step)
+            gradients, rates = cases.random_gradients(steps, config)
             for gradient in gradients[::3]:
                 gradient *= np.float32(1e-38)
             harness.send(config, gradients, rates, core)

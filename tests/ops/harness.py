@@ -24,10 +24,32 @@ tf.config.set_logical_device_configuration(
 )
 
 
+_DEFAULTS = {
+    "int": lambda value: value.i,
+    "string": lambda value: value.s,
+    "bool": lambda value: value.b,
+    "list(int)": lambda value: list(value.list.i),
+    "list(string)": lambda value: list(value.list.s),
+}
+
+
+def _graph_op(name: str, kwargs: dict[str, Any]) -> Any:
+    """In graphs every attribute must be given."""
+    defaults = {
+        attr.name: _DEFAULTS[attr.type](attr.default_value)
+        for attr in op_def_registry.get(name).attr
+        if attr.HasField("default_value") and attr.type in _DEFAULTS
+    }
+    counts = {a.number_attr for a in op_def_registry.get(name).input_arg}
+    for count in counts:
+        defaults.pop(count, None)
+    return op_def_library.apply_op(name, **(defaults | kwargs))
+
+
 def op(name: str, **kwargs: Any) -> Any:
     """The op's outputs: nothing, a tensor or list, or a list of them."""
     if not tf.executing_eagerly():
-        return op_def_library.apply_op(name, **kwargs)
+        return _graph_op(name, kwargs)
     op_def = op_def_registry.get(name)
     attrs = {a.name: kwargs[a.name] for a in op_def.attr if a.name in kwargs}
     inputs = []
@@ -59,8 +81,8 @@ def on_core(core: int) -> Any:
     return tf.device(f"/CPU:{core}")
 
 
-def configure(config: cases.Config) -> None:
-    op("ConfigureTPUEmbedding", config=config.SerializeToString())
+def configure(config: cases.Config) -> Any:
+    return op("ConfigureTPUEmbedding", config=config.SerializeToString())
 
 
 def recv(config: cases.Config, core: int = 0) -> list[Any]:

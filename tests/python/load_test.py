@@ -1,5 +1,6 @@
 """Loading: kernels are there after the import; failures say what is wrong."""
 
+import pytest
 import tensorflow as tf
 import testing
 
@@ -74,3 +75,18 @@ def test_missing_library_is_named():
         import tf_embed
     """)
     assert "ImportError: tf_embed is incomplete: there is no /" in result.stderr
+
+
+def test_import_does_not_need_keras():
+    result = testing.run_python("""
+        import sys
+        import tensorflow as tf
+        import tf_embed
+        print("tf_embed._stats_callback" in sys.modules)
+    """)
+    assert result.stdout.strip() == "False", result.stderr
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'tf_embed' has no attribute 'nonsense'"):
+        tf_embed.nonsense  # noqa: B018

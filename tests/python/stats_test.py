@@ -11,7 +11,7 @@ import testing
 from google.protobuf.descriptor import FieldDescriptor
 
 import tf_embed
-from tf_embed import _stats_summary, raw_ops
+from tf_embed import raw_ops
 from tf_embed.engine_stats_pb2 import EngineStats, TableStats
 
 
@@ -236,7 +236,7 @@ def test_callback_writes_every_so_many_batches(tmp_path):
 
 def test_callback_checks_its_period(tmp_path):
     with pytest.raises(ValueError, match="every_batches is 0"):
-        _stats_summary.StatsCallback(str(tmp_path), every_batches=0)
+        tf_embed.StatsCallback(str(tmp_path), every_batches=0)
 
 
 def test_profiler_shows_the_stages(tmp_path):

@@ -1,0 +1,125 @@
+#ifndef TF_EMBED_KERNELS_FUSED_FEATURES_H_
+#define TF_EMBED_KERNELS_FUSED_FEATURES_H_
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "tf_embed/base/executor.h"
+#include "tf_embed/base/span.h"
+#include "tf_embed/serving/feature_ids.h"
+
+namespace tensorflow {
+class OpKernelConstruction;
+class OpKernelContext;
+class Tensor;
+class TensorShape;
+}  // namespace tensorflow
+
+namespace tf_embed {
+
+// The features of a fused lookup op: its attributes, and where the tensors of
+// each feature stand among its inputs.
+class FusedFeatures {
+ public:
+  // Reads the attributes. `first_input` is the index of the first id tensor.
+  absl::Status Init(tensorflow::OpKernelConstruction* ctx, int first_input);
+
+  int num_features() const { return static_cast<int>(features_.size()); }
+  int num_tables() const { return static_cast<int>(table_dims_.size()); }
+  int table_of(int feature) const { return features_[feature].table; }
+  int64_t table_rows(int table) const { return table_rows_[table]; }
+  int64_t table_dim(int table) const { return table_dims_[table]; }
+  const std::string& name(int feature) const {
+    return features_[feature].spec.name;
+  }
+  // Index of the feature among those with weights; -1: it has none.
+  int weights_of(int feature) const { return features_[feature].weighted; }
+
+  int weights_input(int feature) const { return features_[feature].weights; }
+  Combiner combiner(int feature) const {
+    return features_[feature].spec.combiner;
+  }
+
+  // Index of the first input after those of the features.
+  int end_input() const { return end_input_; }
+
+  // Checks the tensors of all features against tables of `table_rows` rows and
+  // groups their ids: ids[i] for feature i.
+  absl::Status Group(tensorflow::OpKernelContext* ctx,
+                     Span<const int64_t> table_rows, Executor& executor,
+                     std::vector<FeatureIds>& ids) const;
+
+  // Shape of the activations of a feature.
+  absl::Status OutputShape(int feature, const FeatureIds& ids,
+                           tensorflow::TensorShape* shape) const;
+
+  // The gradient of a feature's activations, an input of the op, which must
+  // have their shape.
+  absl::Status Gradient(tensorflow::OpKernelContext* ctx, int feature,
+                        const FeatureIds& ids, const float** gradient) const;
+
+ private:
+  struct Feature {
+    FeatureSpec spec;
+    int table = 0;
+    // Inputs of the op; -1: the feature has none.
+    int ids = -1;
+    int indices = -1;
+    int dense_shape = -1;
+    int weights = -1;
+    int weight_splits = -1;
+    int weighted = -1;
+  };
+
+  absl::Status GroupOne(tensorflow::OpKernelContext* ctx, int feature,
+                        int64_t table_rows, FeatureIds& ids) const;
+
+  std::vector<Feature> features_;
+  std::vector<int64_t> table_rows_;  // -1 where unknown
+  std::vector<int64_t> table_dims_;
+  int end_input_ = 0;
+};
+
+// Lends out objects that keep their memory from one call of a kernel to the
+// next; as many live as calls ran at a time.
+template <typename T>
+class ScratchPool {
+ public:
+  class Lease {
+   public:
+    explicit Lease(ScratchPool* pool) : pool_(pool), scratch_(pool->Take()) {}
+    ~Lease() { pool_->Return(std::move(scratch_)); }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    T& operator*() { return *scratch_; }
+    T* operator->() { return scratch_.get(); }
+
+   private:
+    ScratchPool* const pool_;
+    std::unique_ptr<T> scratch_;
+  };
+
+ private:
+  std::unique_ptr<T> Take() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (free_.empty()) return std::make_unique<T>();
+    std::unique_ptr<T> scratch = std::move(free_.back());
+    free_.pop_back();
+    return scratch;
+  }
+  void Return(std::unique_ptr<T> scratch) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(scratch));
+  }
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<T>> free_;
+};
+
+}  // namespace tf_embed
+
+#endif  // TF_EMBED_KERNELS_FUSED_FEATURES_H_

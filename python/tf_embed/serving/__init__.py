@@ -1,0 +1,1 @@
+"""TensorFlow's TPU embedding classes on a fused CPU kernel."""

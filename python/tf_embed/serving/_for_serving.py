@@ -1,0 +1,184 @@
+"""TPUEmbeddingForServing on the fused op."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.tpu import tpu_embedding_for_serving
+from tensorflow.python.util import nest
+
+from tf_embed.serving._fused_lookup import FusedFeature
+from tf_embed.serving._fused_update import fused_update
+from tf_embed.serving._lookup import (
+    match_features,
+    plan_features,
+    serving_embedding_lookup,
+)
+
+
+class TPUEmbeddingForServing(
+    tpu_embedding_for_serving.TPUEmbeddingForServing  # type: ignore[misc]
+):
+    """`tf.tpu.experimental.embedding.TPUEmbeddingForServing`, faster.
+
+    Arguments, results, errors and checkpoints are those of TensorFlow's class;
+    all features of a call are looked up by one op, in the variables themselves.
+
+    Example:
+
+    >>> import tensorflow as tf, tf_embed
+    >>> embedding = tf.tpu.experimental.embedding
+    >>> table = embedding.TableConfig(
+    ...     vocabulary_size=4, dim=2, combiner="mean",
+    ...     initializer=embedding.RowIdInitializer())
+    >>> layer = tf_embed.TPUEmbeddingForServing(
+    ...     {"watched": embedding.FeatureConfig(table=table)}, optimizer=None)
+    >>> layer({"watched": tf.ragged.constant([[1, 3], [], [2]])})["watched"].numpy()
+    array([[2., 2.],
+           [0., 0.],
+           [2., 2.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        feature_config: Any,
+        optimizer: Any | None,
+        experimental_sparsecore_restore_info: dict[str, Any] | None = None,
+        *,
+        fused_export: bool = False,
+    ) -> None:
+        """Creates the object; variables are created when first needed.
+
+        Args:
+          feature_config: nested structure of
+            `tf.tpu.experimental.embedding.FeatureConfig`.
+          optimizer: an embedding optimizer, or None: no slot variables.
+          experimental_sparsecore_restore_info: as in TensorFlow's class.
+          fused_export: whether `tf.saved_model.save` writes the fused op, for
+            servers that load tf_embed; its options must then name the namespace
+            "TfEmbed". By default it writes stock ops, for any server.
+
+        Raises:
+          RuntimeError: under a TPUStrategy.
+          ValueError: the configuration is inconsistent.
+        """
+        super().__init__(
+            feature_config, optimizer, experimental_sparsecore_restore_info
+        )
+        self._fused_export = fused_export
+
+    def embedding_lookup(self, features: Any, weights: Any | None = None) -> Any:
+        """Looks up `features`; see `tf_embed.serving_embedding_lookup`."""
+        return serving_embedding_lookup(
+            features,
+            weights,
+            self.embedding_tables,
+            self._feature_config,
+            fused_export=self._fused_export,
+        )
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
+        """Updates tables with their own embedding optimizers, in place.
+
+        One op does all tables: it sums the gradients of each row in a fixed
+        order, then updates the row and its slot variables once. The arithmetic
+        is that of the TPU's optimizer, gradient clipping and weight decay
+        included.
+
+        Args:
+          grads_and_vars: pairs of a gradient and a variable of
+            `embedding_tables`, as Keras optimizers take them. Where the gradient
+            is None, the table stays as it is.
+
+        Returns:
+          The operation in graph mode, otherwise None.
+
+        Raises:
+          RuntimeError: a table has no optimizer or lacks a slot variable.
+          ValueError: a variable is no table of this object.
+          tf.errors.InvalidArgumentError: a gradient has rows that its table has
+            not, or another width; no table is changed.
+
+        Example:
+
+        >>> import tensorflow as tf, tf_embed
+        >>> embedding = tf.tpu.experimental.embedding
+        >>> table = embedding.TableConfig(
+        ...     vocabulary_size=2, dim=1, combiner="sum",
+        ...     initializer=embedding.RowIdInitializer())
+        >>> layer = tf_embed.TPUEmbeddingForServing(
+        ...     embedding.FeatureConfig(table=table), embedding.SGD(0.5))
+        >>> variables = list(layer.embedding_tables.values())
+        >>> with tf.GradientTape() as tape:
+        ...     loss = tf.reduce_sum(layer(tf.ragged.constant([[1, 1], [0]])))
+        >>> layer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        >>> variables[0].numpy().tolist()
+        [[-0.5], [0.0]]
+        """
+        names = {
+            id(variable): config.name
+            for config, variable in self.embedding_tables.items()
+        }
+        features = []
+        values = []
+        for gradient, table in grads_and_vars:
+            if id(table) not in names:
+                raise ValueError(
+                    f"{getattr(table, 'name', table)} is no table of this embedding"
+                    " object."
+                )
+            if gradient is None:
+                continue
+            if not isinstance(gradient, tf.IndexedSlices):
+                rows = tf.range(tf.shape(table)[0])
+                gradient = tf.IndexedSlices(tf.convert_to_tensor(gradient), rows)
+            features.append(
+                FusedFeature(
+                    name=names[id(table)],
+                    table=table,
+                    form="dense",
+                    combiner="sum",
+                    ids=gradient.indices,
+                )
+            )
+            values.append(gradient.values)
+        if not features:
+            return None
+        return fused_update(features, values, self._table_config, self._variables)
+
+    def apply_activation_gradients(
+        self, features: Any, gradients: Any, weights: Any | None = None
+    ) -> Any:
+        """Updates tables from the gradients of activations, in place.
+
+        Does what `apply_gradients` does with the gradients of the tables, but
+        never forms them: the quickest way to train.
+
+        Args:
+          features: what was looked up.
+          gradients: of the activations, in the structure of `features`.
+          weights: as they were given for the lookup.
+
+        Returns:
+          The operation in graph mode, otherwise None.
+
+        Raises:
+          RuntimeError: a table has no optimizer or lacks a slot variable.
+          ValueError: features, gradients, weights and configuration do not fit
+            together, or types are not those of the fused op: int32 or int64
+            ids, float32 weights.
+        """
+        tables = self.embedding_tables
+        matched = match_features(features, weights, self._feature_config)
+        nest.assert_same_structure(features, gradients)
+        values = []
+        plans = plan_features(matched, tables)
+        fused = []
+        for (path, *_), plan, gradient in zip(
+            matched, plans, nest.flatten(gradients), strict=True
+        ):
+            if plan is None:
+                raise ValueError(f"Feature {path} does not fit the fused op.")
+            fused.append(plan)
+            values.append(plan.op_shaped(gradient))
+        return fused_update(fused, values, self._table_config, self._variables)

@@ -1,0 +1,189 @@
+"""The fused lookup op as a function of features, and its gradient."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import ops
+from tensorflow.python.ops import resource_variable_ops
+
+from tf_embed.serving import _own_ops
+
+
+@dataclasses.dataclass
+class FusedFeature:
+    """One feature of a fused op; see the documentation of the op.
+
+    Attributes:
+      name: for error messages.
+      table: float32 variable or tensor, [V, D].
+      form: how ids become output positions.
+      combiner: "sum", "mean" or "sqrtn".
+      sequence_length: of the sequence forms.
+      ids: int32 or int64.
+      indices: indices of a sparse, row splits of a ragged feature.
+      dense_shape: of a sparse feature.
+      weights: float32 [N], or None.
+      weight_splits: row splits of the weights where they may be others than
+        those of the ids.
+      output_shape: shape that the activations get in the end, or None.
+    """
+
+    name: str
+    table: Any
+    form: str
+    combiner: str
+    ids: tf.Tensor
+    sequence_length: int = 0
+    indices: tf.Tensor | None = None
+    dense_shape: tf.Tensor | None = None
+    weights: tf.Tensor | None = None
+    weight_splits: tf.Tensor | None = None
+    output_shape: Sequence[int] | None = None
+
+    def user_shaped(self, activations: tf.Tensor) -> tf.Tensor:
+        """The op's output in the shape that the caller gets."""
+        if self.output_shape is None:
+            return activations
+        return tf.reshape(activations, self.output_shape)
+
+    def op_shaped(self, gradient: tf.Tensor) -> tf.Tensor:
+        """The other way round, for a gradient."""
+        if self.output_shape is None:
+            return gradient
+        rows = [-1] if self.form == "ragged" else [-1, self.sequence_length]
+        return tf.reshape(gradient, [*rows, self.output_shape[-1]])
+
+
+@dataclasses.dataclass
+class FusedInputs:
+    """Features as the arguments that all fused ops take.
+
+    Attributes:
+      tables: the distinct tables, in the order of their first use.
+      arguments: keyword arguments for the inputs and attributes.
+    """
+
+    tables: list[Any]
+    arguments: dict[str, Any]
+
+    @classmethod
+    def of(cls, features: Sequence[FusedFeature]) -> "FusedInputs":
+        tables: list[Any] = []
+        index: dict[int, int] = {}
+        for feature in features:
+            if id(feature.table) not in index:
+                index[id(feature.table)] = len(tables)
+                tables.append(feature.table)
+
+        def given(name: str) -> list[Any]:
+            values = [getattr(feature, name) for feature in features]
+            return [value for value in values if value is not None]
+
+        arguments = {
+            "ids": [feature.ids for feature in features],
+            "indices": given("indices"),
+            "dense_shapes": given("dense_shape"),
+            "weights": given("weights"),
+            "weight_splits": given("weight_splits"),
+            "table_shapes": [table.shape for table in tables],
+            "feature_tables": [index[id(feature.table)] for feature in features],
+            "feature_names": [feature.name for feature in features],
+            "forms": [feature.form for feature in features],
+            "combiners": [feature.combiner for feature in features],
+            "sequence_lengths": [feature.sequence_length for feature in features],
+            "weighted": [feature.weights is not None for feature in features],
+            "weights_have_splits": [
+                feature.weight_splits is not None for feature in features
+            ],
+        }
+        return cls(tables, arguments)
+
+
+def _table_input(table: Any) -> tf.Tensor:
+    if isinstance(table, tf.Tensor):
+        return table
+    resource_variable_ops.variable_accessed(table)
+    return table.handle
+
+
+def fused_lookup(features: Sequence[FusedFeature]) -> list[tf.Tensor]:
+    """Looks up all features in one op; the activations of each."""
+    inputs = FusedInputs.of(features)
+    outputs = _own_ops.fused_embedding_lookup(
+        tables=[_table_input(table) for table in inputs.tables],
+        num_features=len(features),
+        **inputs.arguments,
+    )
+    return [
+        feature.user_shaped(output)
+        for feature, output in zip(features, outputs, strict=True)
+    ]
+
+
+_FEATURE_ATTRS = (
+    "table_shapes",
+    "feature_tables",
+    "feature_names",
+    "forms",
+    "combiners",
+    "sequence_lengths",
+    "weighted",
+    "weights_have_splits",
+)
+
+
+def _split_inputs(op: Any) -> tuple[list[Any], dict[str, list[Any]]]:
+    """The op's inputs as tables and the keyword arguments they came from."""
+    inputs = list(op.inputs)
+    sizes = {
+        "ids": op.get_attr("num_features"),
+        "indices": len(op.get_attr("Tindices")),
+        "dense_shapes": op.get_attr("num_sparse"),
+        "weights": op.get_attr("num_weighted"),
+        "weight_splits": len(op.get_attr("Tweight_splits")),
+    }
+    first = len(inputs) - sum(sizes.values())
+    tables = inputs[:first]
+    arguments = {}
+    for name, size in sizes.items():
+        arguments[name] = inputs[first : first + size]
+        first += size
+    return tables, arguments
+
+
+@ops.RegisterGradient("TfEmbed>FusedEmbeddingLookup")  # type: ignore[misc]
+def _fused_lookup_gradient(op: Any, *gradients: Any) -> list[Any]:
+    tables, arguments = _split_inputs(op)
+    attrs = {name: op.get_attr(name) for name in _FEATURE_ATTRS}
+    dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
+    shapes = [tf.TensorShape(shape) for shape in attrs["table_shapes"]]
+    rows, values = _own_ops.fused_embedding_lookup_grad(
+        gradients=dense, num_tables=len(tables), **arguments, **attrs
+    )
+    table_gradients = [
+        tf.IndexedSlices(
+            value, row, tf.constant(shape.as_list(), tf.int64)
+        )
+        for value, row, shape in zip(values, rows, shapes, strict=True)
+    ]
+    num_weights = len(arguments["weights"])
+    num_splits = len(arguments["weight_splits"])
+    first_weight = len(op.inputs) - num_splits - num_weights
+    # In eager mode the tape says which inputs it does not watch; in a graph,
+    # what nobody asks for is pruned.
+    skipped = set(getattr(op, "skip_input_indices", None) or ())
+    wanted = set(range(first_weight, first_weight + num_weights)) - skipped
+    weight_gradients: list[Any] = [None] * num_weights
+    if wanted:
+        weight_gradients = _own_ops.fused_embedding_lookup_weights_grad(
+            tables=tables, gradients=dense, **arguments, **attrs
+        )
+    others = first_weight - len(tables)
+    return [
+        *table_gradients,
+        *([None] * others),
+        *weight_gradients,
+        *([None] * num_splits),
+    ]

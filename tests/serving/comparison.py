@@ -1,0 +1,99 @@
+"""Runs one call through TensorFlow's class and ours, and compares everything."""
+
+import re
+
+import numpy as np
+import tensorflow as tf
+import tf_embed
+
+STOCK = tf.tpu.experimental.embedding.TPUEmbeddingForServing
+
+# Errors whose text is TensorFlow's to the letter.
+_SAME_TEXT = re.compile(
+    r"indices(\[[\d,]*\])? = -?\d+ is not in \[0, \d+\)"
+    r"|indices\(\d+, 0\) is invalid: -?\d+ >= \d+"
+    r"|segment ids are not increasing"
+    r"|Segment id -?\d+ out of range \[0, \d+\), possibly because"
+    r"|Output shape set in the FeatureConfig should be the factor of.*"
+)
+
+
+def _outcome(call, cls, traced):
+    layer = call.make(cls)
+    tables = list(layer.embedding_tables.values())
+    weights = [
+        weight.values for weight in (call.weights or {}).values() if weight is not None
+    ]
+
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            outputs = layer(call.inputs, call.weights)
+            # Upstream gradients that differ from place to place.
+            loss = sum(
+                tf.reduce_sum(output * _ramp(output)) for output in outputs.values()
+            )
+        return outputs, tape.gradient(loss, [tables, weights])
+
+    try:
+        return (tf.function(run, autograph=False) if traced else run)(), None
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        return None, error
+
+
+def _ramp(tensor):
+    size = tf.cast(tf.size(tensor), tf.float32)
+    return tf.reshape(tf.range(size) % 7 - 3, tf.shape(tensor))
+
+
+def _dense(gradient):
+    if gradient is None:
+        return None
+    if isinstance(gradient, tf.IndexedSlices):
+        return tf.convert_to_tensor(gradient).numpy()
+    return gradient.numpy()
+
+
+def check_same(call, traced):
+    """Same numbers, shapes, gradients and errors as TensorFlow's class."""
+    context = "\n".join([*call.description, f"traced {traced}"])
+    # TensorFlow cannot trace ragged features with an output_shape.
+    stock_cannot = traced and any(
+        isinstance(inp, tf.RaggedTensor) and call.features[name].output_shape
+        for name, inp in call.inputs.items()
+    )
+    expected, expected_error = _outcome(call, STOCK, traced and not stock_cannot)
+    actual, error = _outcome(call, tf_embed.TPUEmbeddingForServing, traced)
+    if expected_error is not None:
+        assert error is not None, f"no error, but {expected_error}\n{context}"
+        assert type(error) is type(expected_error), f"{error!r}\n{context}"
+        text = _SAME_TEXT.search(str(expected_error))
+        if text:
+            assert text.group() in str(error), f"{text.group()}\n{error}\n{context}"
+        return
+    assert error is None, f"{error!r}\n{context}"
+    (outputs, gradients), (wanted, wanted_gradients) = actual, expected
+    for name, want in wanted.items():
+        got = outputs[name]
+        assert got.shape == want.shape, f"{name} {got.shape} {want.shape}\n{context}"
+        # Sums are exact; a scale is rounded once or twice.
+        tolerance = 4 * np.finfo(np.float32).eps
+        if call.features[name].table.combiner == "sum":
+            tolerance = 0
+        np.testing.assert_allclose(
+            got.numpy(), want.numpy(), rtol=tolerance, err_msg=f"{name}\n{context}"
+        )
+    for got, want in zip(
+        tf.nest.flatten(gradients, expand_composites=False),
+        tf.nest.flatten(wanted_gradients, expand_composites=False),
+        strict=True,
+    ):
+        assert (got is None) == (want is None), context
+        if isinstance(got, tf.IndexedSlices):
+            rows = got.indices.numpy()
+            assert len(set(rows)) == len(rows), f"row twice: {rows}\n{context}"
+        if want is not None:
+            # At most a few hundred contributions of at most 3 * 3 * 2.
+            np.testing.assert_allclose(
+                _dense(got), _dense(want), rtol=1e-5, atol=2e-4, err_msg=context
+            )

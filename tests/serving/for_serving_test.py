@@ -1,0 +1,279 @@
+"""TPUEmbeddingForServing beyond a single lookup: training, checkpoints, export."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_embed
+from tensorflow.python.distribute import distribute_lib
+from tensorflow.python.saved_model import loader_impl
+
+embedding = tf.tpu.experimental.embedding
+STOCK = embedding.TPUEmbeddingForServing
+
+
+def _features(optimizer=None, combiner="mean"):
+    video = embedding.TableConfig(
+        6, 3, optimizer=optimizer, combiner=combiner, name="video"
+    )
+    user = embedding.TableConfig(4, 2, combiner="sum", name="user")
+    return {
+        "watched": embedding.FeatureConfig(video, name="watched"),
+        "favourite": embedding.FeatureConfig(video, name="favourite"),
+        "who": embedding.FeatureConfig(user, name="who"),
+    }
+
+
+def _inputs():
+    return {
+        "watched": tf.ragged.constant([[1, 3, 1], [], [5]], dtype=tf.int64),
+        "favourite": tf.constant([0, 3, 3]),
+        "who": tf.SparseTensor([[0, 0], [2, 1]], np.int64([3, 1]), [3, 2]),
+    }
+
+
+def _assert_equal(actual, expected):
+    tf.nest.map_structure(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7),
+        actual,
+        expected,
+    )
+
+
+def _copy_tables(source, target):
+    for name, variables in source._variables.items():
+        for slot, variable in variables.items():
+            target._variables[name][slot].assign(variable)
+
+
+def test_under_tpu_strategy_is_refused():
+    # Only the type counts, and making a real one needs a TPU.
+    strategy = tf.distribute.TPUStrategy.__new__(tf.distribute.TPUStrategy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distribute_lib, "get_strategy", lambda: strategy)
+        with pytest.raises(RuntimeError, match="Serving on TPU is not yet supported"):
+            tf_embed.TPUEmbeddingForServing(_features(), None)
+
+
+def test_in_dataset_map():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), None)
+    layer.build()
+    inputs = {"watched": _inputs()["watched"], "favourite": _inputs()["favourite"]}
+    dataset = tf.data.Dataset.from_tensor_slices(inputs).batch(3).map(layer)
+    _assert_equal(next(iter(dataset)), layer(inputs))
+
+
+def test_unknown_batch_sizes_are_traced_once():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), None)
+    layer.build()
+
+    @tf.function(
+        input_signature=[
+            {
+                "watched": tf.RaggedTensorSpec([None, None], tf.int64),
+                "favourite": tf.TensorSpec([None], tf.int32),
+                "who": tf.SparseTensorSpec([None, None], tf.int64),
+            }
+        ]
+    )
+    def lookup(features):
+        return layer(features)
+
+    _assert_equal(lookup(_inputs()), layer(_inputs()))
+    shapes = tf.nest.map_structure(
+        lambda spec: spec.shape.as_list(),
+        lookup.get_concrete_function().structured_outputs,
+    )
+    assert shapes == {"watched": [None, 3], "favourite": [None, 3], "who": [None, 2]}
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_keras_optimizer_trains_as_with_stock(traced):
+    results = []
+    layers = [cls(_features(), None) for cls in (STOCK, tf_embed.TPUEmbeddingForServing)]
+    for layer in layers:
+        layer.build()
+    _copy_tables(*layers)
+    for layer in layers:
+        tables = list(layer.embedding_tables.values())
+        optimizer = tf.keras.optimizers.Adagrad(0.5)
+        optimizer.build(tables)
+
+        def step(layer=layer, tables=tables, optimizer=optimizer):
+            with tf.GradientTape() as tape:
+                outputs = layer(_inputs())
+                loss = sum(tf.reduce_sum(x**2) for x in tf.nest.flatten(outputs))
+            gradients = tape.gradient(loss, tables)
+            optimizer.apply_gradients(zip(gradients, tables, strict=True))
+            return loss
+
+        if traced:
+            step = tf.function(step)
+        results.append([float(step()) for _ in range(3)])
+        results.append([table.numpy() for table in tables])
+    _assert_equal(results[2], results[0])
+    _assert_equal(results[3], results[1])
+
+
+def _reference_adagrad(table, accumulators, rows, gradients, rate):
+    for row, gradient in zip(rows, gradients, strict=True):
+        accumulators[row] += gradient**2
+        table[row] -= rate * gradient / np.sqrt(accumulators[row])
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("traced", [False, True])
+def test_apply_gradients_is_one_adagrad_step(direct, traced):
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.Adagrad(0.5))
+    tables = {config.name: config for config in layer.embedding_tables}
+    before = {name: layer.embedding_tables[c].numpy() for name, c in tables.items()}
+
+    def step():
+        with tf.GradientTape() as tape:
+            outputs = layer(_inputs())
+            tape.watch(outputs)
+            loss = sum(tf.reduce_sum(x * 2) for x in tf.nest.flatten(outputs))
+        if direct:
+            layer.apply_activation_gradients(_inputs(), tape.gradient(loss, outputs))
+        else:
+            variables = list(layer.embedding_tables.values())
+            layer.apply_gradients(
+                zip(tape.gradient(loss, variables), variables, strict=True)
+            )
+
+    (tf.function(step) if traced else step)()
+    # d loss / d row, by hand: mean over 3 ids, then over one.
+    video, user = np.zeros((6, 3)), np.zeros((4, 2))
+    video[1] = 2 * 2 / 3
+    video[3] = 2 / 3 + 2 + 2
+    video[5] = 2
+    video[0] = 2
+    user[3] = user[1] = 2
+    for name, gradient in (("video", video), ("user", user)):
+        rows = np.flatnonzero(gradient[:, 0])
+        table, accumulators = before[name].copy(), np.full(gradient.shape, 0.1)
+        _reference_adagrad(table, accumulators, rows, gradient[rows], 0.5)
+        variables = layer._variables[name]
+        np.testing.assert_allclose(variables["parameters"], table, rtol=2e-6)
+        np.testing.assert_allclose(
+            variables["accumulators"], accumulators, rtol=1e-6
+        )
+
+
+def test_apply_gradients_without_optimizer_is_refused():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), None)
+    table = next(iter(layer.embedding_tables.values()))
+    with pytest.raises(RuntimeError, match="Table video has no optimizer"):
+        layer.apply_gradients([(tf.zeros([6, 3]), table)])
+
+
+def test_apply_gradients_refuses_foreign_tables():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(1.0))
+    with pytest.raises(ValueError, match="other.* is no table of this embedding"):
+        layer.apply_gradients([(tf.zeros([2, 2]), tf.Variable(0.0, name="other"))])
+
+
+def test_gradient_outside_the_table_is_refused_and_changes_nothing():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(1.0))
+    table = next(iter(layer.embedding_tables.values()))
+    before = table.numpy()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"is not in \[0, 6\)"):
+        layer.apply_gradients([(tf.IndexedSlices(tf.ones([2, 3]), [1, 6]), table)])
+    np.testing.assert_array_equal(table, before)
+
+
+def test_learning_rate_may_be_a_function():
+    rate = tf.Variable(0.25)
+    layer = tf_embed.TPUEmbeddingForServing(
+        _features(), embedding.SGD(learning_rate=lambda: rate)
+    )
+    table = next(iter(layer.embedding_tables.values()))
+    before = table.numpy()
+    gradient = tf.IndexedSlices(tf.ones([1, 3]), [2])
+    layer.apply_gradients([(gradient, table)])
+    np.testing.assert_allclose(table[2], before[2] - 0.25, rtol=1e-6)
+    rate.assign(1.0)
+    layer.apply_gradients([(gradient, table)])
+    np.testing.assert_allclose(table[2], before[2] - 1.25, rtol=1e-6)
+
+
+def test_update_leaves_earlier_reads_alone():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(1.0))
+    table = next(iter(layer.embedding_tables.values()))
+    read = table.read_value()
+    before = read.numpy().copy()
+    layer.apply_gradients([(tf.ones([6, 3]), table)])
+    np.testing.assert_array_equal(read, before)
+    np.testing.assert_allclose(table, before - 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader"),
+    [(STOCK, tf_embed.TPUEmbeddingForServing), (tf_embed.TPUEmbeddingForServing, STOCK)],
+)
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_checkpoints_are_interchangeable(writer, reader, with_optimizer, tmp_path):
+    saved = writer(_features(), embedding.Adam())
+    saved.build()
+    path = tf.train.Checkpoint(embedding=saved).save(str(tmp_path / "ckpt"))
+    restored = reader(_features(), embedding.Adam() if with_optimizer else None)
+    status = tf.train.Checkpoint(embedding=restored).restore(path)
+    restored.build()
+    if with_optimizer:
+        status.assert_consumed()
+    for name, variables in restored._variables.items():
+        assert len(variables) == (3 if with_optimizer else 1)
+        for slot, variable in variables.items():
+            np.testing.assert_array_equal(variable, saved._variables[name][slot])
+
+
+class _Model(tf.Module):
+    def __init__(self, **kwargs):
+        super().__init__()
+        self.embedding = tf_embed.TPUEmbeddingForServing(_features(), None, **kwargs)
+        self.embedding.build()
+
+    @tf.function
+    def serve(self, watched, favourite):
+        outputs = self.embedding({"watched": watched, "favourite": favourite})
+        return {"sum": outputs["watched"] + outputs["favourite"]}
+
+
+def _save(model, path, **options):
+    specs = (
+        tf.RaggedTensorSpec([None, None], tf.int64),
+        tf.TensorSpec([None], tf.int32),
+    )
+    # Traced before it is saved: the export must not contain this trace.
+    model.serve.get_concrete_function(*specs)
+    model.serve(_inputs()["watched"], _inputs()["favourite"])
+    tf.saved_model.save(
+        model, str(path), options=tf.saved_model.SaveOptions(**options)
+    )
+
+
+def _ops_of(path):
+    saved = loader_impl.parse_saved_model(str(path))
+    graph = saved.meta_graphs[0].graph_def
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    return {node.op for node in nodes}
+
+
+def test_export_has_stock_ops_only(tmp_path):
+    model = _Model()
+    _save(model, tmp_path)
+    assert not [op for op in _ops_of(tmp_path) if op.startswith("TfEmbed")]
+    _check_loaded(model, tmp_path)
+
+
+def test_fused_export_has_the_fused_op(tmp_path):
+    model = _Model(fused_export=True)
+    _save(model, tmp_path, namespace_whitelist=["TfEmbed"])
+    assert "TfEmbed>FusedEmbeddingLookup" in _ops_of(tmp_path)
+    _check_loaded(model, tmp_path)
+
+
+def _check_loaded(model, path):
+    inputs = _inputs()
+    loaded = tf.saved_model.load(str(path))
+    expected = model.serve(inputs["watched"], inputs["favourite"])
+    _assert_equal(loaded.serve(inputs["watched"], inputs["favourite"]), expected)
