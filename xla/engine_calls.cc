@@ -128,7 +128,7 @@ Status LookUp(const Target& target, const ReceivedBatches& batches,
   const EngineConfig& config = target.engine->config();
   std::vector<float*> outputs(config.features.size());
   for (size_t f = 0; f < outputs.size(); ++f) {
-    const auto result = results.get<ffi::AnyBuffer>(first_result + f);
+    auto result = results.get<ffi::AnyBuffer>(first_result + f);
     if (!result.has_value() || (*result)->element_type() != ffi::F32 ||
         (*result)->element_count() !=
             NumElements(config, static_cast<int>(f), target.cores.count)) {
@@ -186,7 +186,7 @@ Status Send(const Target& target, const ReceivedBatches* batches,
 
 // The sequence has no meaning, but leaves no memory uninitialised.
 void EndSequence(const ffi::RemainingRets& results) {
-  const auto last = results.get<ffi::AnyBuffer>(results.size() - 1);
+  auto last = results.get<ffi::AnyBuffer>(results.size() - 1);
   if (last.has_value()) *(*last)->typed_data<int32_t>() = 0;
 }
 
@@ -204,7 +204,7 @@ Status DoReceive(const Target& target, const ffi::RemainingArgs&,
                  const ffi::RemainingRets& results, ffi::ThreadPool) {
   TF_EMBED_ASSIGN_OR_RETURN(ReceivedBatches batches,
                             Receive(*target.engine, target.cores));
-  const auto ticket = results.get<ffi::AnyBuffer>(0);
+  auto ticket = results.get<ffi::AnyBuffer>(0);
   if (!ticket.has_value() || (*ticket)->element_type() != ffi::S64) {
     return Internal("The call has no ticket");
   }
