@@ -19,6 +19,7 @@ from tf_embed._process import (
 from tf_embed._stats_summary import write_stats_summary
 from tf_embed._version import __version__
 from tf_embed.engine_stats_pb2 import EngineStats
+from tf_embed.serving import TPUEmbeddingForServing, serving_embedding_lookup
 
 if TYPE_CHECKING:
     from tf_embed._stats_callback import StatsCallback
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 __all__ = [
     "EngineStats",
     "StatsCallback",
+    "TPUEmbeddingForServing",
     "__version__",
     "load",
     "raw_ops",
     "recv_timeout",
+    "serving_embedding_lookup",
     "set_prune_negative_ids",
     "set_recv_timeout",
     "shutdown",
