@@ -7,7 +7,7 @@ there is no TPU.
 
 from typing import TYPE_CHECKING, Any
 
-from tf_embed import _activations_gradient, raw_ops, training
+from tf_embed import _activations_gradient, raw_ops, training, virtual_tpu
 from tf_embed._loader import load
 from tf_embed._process import (
     recv_timeout,
@@ -38,6 +38,7 @@ __all__ = [
     "shutdown",
     "stats",
     "training",
+    "virtual_tpu",
     "write_stats_summary",
 ]
 
