@@ -7,7 +7,7 @@ there is no TPU.
 
 from typing import TYPE_CHECKING, Any
 
-from tf_embed import _activations_gradient, raw_ops, training
+from tf_embed import _activations_gradient, raw_ops, training, virtual_tpu
 from tf_embed._loader import load
 from tf_embed._process import (
     recv_timeout,
@@ -19,6 +19,7 @@ from tf_embed._process import (
 from tf_embed._stats_summary import write_stats_summary
 from tf_embed._version import __version__
 from tf_embed.engine_stats_pb2 import EngineStats
+from tf_embed.serving import TPUEmbeddingForServing, serving_embedding_lookup
 
 if TYPE_CHECKING:
     from tf_embed._stats_callback import StatsCallback
@@ -26,15 +27,18 @@ if TYPE_CHECKING:
 __all__ = [
     "EngineStats",
     "StatsCallback",
+    "TPUEmbeddingForServing",
     "__version__",
     "load",
     "raw_ops",
     "recv_timeout",
+    "serving_embedding_lookup",
     "set_prune_negative_ids",
     "set_recv_timeout",
     "shutdown",
     "stats",
     "training",
+    "virtual_tpu",
     "write_stats_summary",
 ]
 

@@ -39,14 +39,17 @@ def test_examples_run_as_printed(name, capfd):
         name
         for name, value in _DOCUMENTED.items()
         if inspect.isfunction(value) or inspect.isclass(value)
-        if not name.startswith("tf_embed.raw_ops.") and name != "tf_embed.EngineStats"
+        if not name.startswith(("tf_embed.raw_ops.", "tf_embed.virtual_tpu."))
+        if name != "tf_embed.EngineStats"
     ],
 )
 def test_docstring_has_its_parts(name):
     value = _DOCUMENTED[name]
     doc = inspect.getdoc(value)
     assert "Example:" in doc
-    arguments = [p for p in inspect.signature(value).parameters]
+    if doc.startswith("`tf."):  # takes the arguments of what it stands for
+        return
+    arguments = list(inspect.signature(value).parameters)
     if arguments:
         assert "\nArgs:\n" in doc
     for argument in arguments:

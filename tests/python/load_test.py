@@ -42,6 +42,24 @@ def test_library_loaded_before_is_not_loaded_again():
     assert result.stdout.strip() == tf_embed.__version__
 
 
+def test_library_loaded_without_tensorflow_is_used():
+    # What the library that the wheel puts into tensorflow-plugins/ does.
+    result = testing.run_python(f"""
+        import ctypes
+        import tensorflow as tf
+        library = ctypes.CDLL({tf_embed.load()!r})
+        import tf_embed
+        from tf_embed import info
+        assert not tf_embed.stats().configured
+        assert info.ops_without_kernel() == []
+        tf_embed.set_recv_timeout(7)
+        library.TfEmbed_RecvTimeoutSeconds.restype = ctypes.c_double
+        print(library.TfEmbed_RecvTimeoutSeconds())
+    """)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "7.0"
+
+
 def test_other_tensorflow_names_both_versions():
     result = testing.run_python("""
         import tensorflow as tf

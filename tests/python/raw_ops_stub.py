@@ -24,6 +24,8 @@ import tensorflow as tf
 from tf_embed._config import Config
 
 TensorLike: TypeAlias = Any
+
+__all__: list[str]
 """
 
 _ATTR_TYPES = {

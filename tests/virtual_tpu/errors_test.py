@@ -1,0 +1,144 @@
+"""Errors reach the caller, and nothing is left waiting."""
+
+import threading
+import time
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.eager import cancellation
+from tensorflow.python.tpu.ops import tpu_ops
+from vtpu_testing import CORES, per_replica, replica_context, run, strategy
+
+
+def all_sum(x):
+    return replica_context().all_reduce("sum", x)
+
+
+def test_error_in_one_replica_reaches_the_caller():
+    def fn(x):
+        with tf.control_dependencies([tf.debugging.assert_less(x, 2.5)]):
+            x = tf.identity(x)
+        return all_sum(x)
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="assertion failed"):
+        run(fn, per_replica(float))
+
+
+def test_next_step_after_an_error_is_unharmed():
+    def fn(x, limit):
+        for i in tf.range(3):
+            with tf.control_dependencies([tf.debugging.assert_less(x, limit)]):
+                x = all_sum(x) + tf.cast(i, tf.float32)
+        return x
+
+    for _ in range(3):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            run(fn, per_replica(float), 5.0)
+        expected = 6.0
+        expected = CORES * expected + 1.0
+        expected = CORES * expected + 2.0
+        assert run(fn, per_replica(float), 1e9) == [expected] * CORES
+
+
+def test_host_error_reaches_the_caller():
+    def host(x):
+        def fail(value):
+            raise ValueError(f"host refuses {value}")
+
+        return tf.ensure_shape(tf.numpy_function(fail, [x], tf.float32), [])
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="host refuses"):
+        run(lambda x: tf.compat.v1.tpu.outside_compilation(host, x), per_replica(float))
+
+
+def cancelled(fn, *args):
+    """Runs a step that waits for ever, cancels it; returns how it ended."""
+
+    @tf.function
+    def step(*args):
+        return strategy().run(fn, args)
+
+    concrete = step.get_concrete_function(*args)
+    manager = cancellation.CancellationManager()
+    cancellable = manager.get_cancelable_function(concrete)
+    outcome = []
+
+    def wait():
+        try:
+            outcome.append(cancellable(*args))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(1.0)
+    assert not outcome, "the step should still be waiting"
+    manager.start_cancel()
+    thread.join(20.0)
+    assert not thread.is_alive(), "the step does not end when it is cancelled"
+    return outcome[0]
+
+
+def one_replica_never_comes(x):
+    # Replica 0 waits for an infeed that nobody feeds, the others for replica 0.
+    def wait():
+        with tf.control_dependencies([tpu_ops.infeed_dequeue(tf.float32, [])]):
+            return tf.identity(x)
+
+    return tf.cond(x < 0.5, wait, lambda: tf.identity(x))
+
+
+def test_cancelled_wait_for_a_collective():
+    error = cancelled(lambda x: all_sum(one_replica_never_comes(x)), per_replica(float))
+    assert isinstance(error, tf.errors.CancelledError), error
+    assert run(lambda x: all_sum(x), per_replica(float)) == [6.0] * CORES
+
+
+def test_cancelled_wait_for_a_collective_in_a_loop():
+    def fn(x):
+        for _ in tf.range(2):
+            x = all_sum(one_replica_never_comes(x))
+        return x
+
+    error = cancelled(fn, per_replica(float))
+    assert isinstance(error, tf.errors.CancelledError), error
+
+
+def test_cancelled_wait_for_an_infeed():
+    error = cancelled(lambda: tpu_ops.infeed_dequeue(tf.float32, []))
+    assert isinstance(error, tf.errors.CancelledError), error
+
+
+def test_cancelled_wait_for_room_in_an_outfeed():
+    def fn():
+        for i in tf.range(5000):  # more than an outfeed holds
+            tpu_ops.outfeed_enqueue_tuple([i])
+        return tf.constant(0)
+
+    error = cancelled(fn)
+    assert isinstance(error, tf.errors.CancelledError), error
+
+
+def test_cancelled_wait_of_the_host_for_an_outfeed():
+    @tf.function
+    def host():
+        return tpu_ops.outfeed_dequeue(tf.int32, [], device_ordinal=CORES - 1)
+
+    # What the test before left behind goes with the system.
+    tf.tpu.experimental.initialize_tpu_system(None)
+    manager = cancellation.CancellationManager()
+    function = manager.get_cancelable_function(host.get_concrete_function())
+    errors = []
+
+    def wait():
+        try:
+            function()
+        except tf.errors.OpError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.5)
+    manager.start_cancel()
+    thread.join(20.0)
+    assert isinstance(errors[0], tf.errors.CancelledError)

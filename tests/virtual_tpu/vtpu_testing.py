@@ -1,0 +1,67 @@
+"""What the tests of the virtual TPU share."""
+
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+
+import tensorflow as tf
+import tf_embed
+from tf_embed import virtual_tpu
+
+CORES = 4
+
+
+@functools.cache
+def resolver():
+    virtual_tpu.enable(num_cores=CORES)
+    found = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+    tf.tpu.experimental.initialize_tpu_system(found)
+    return found
+
+
+@functools.cache
+def strategy():
+    return tf.distribute.TPUStrategy(resolver())
+
+
+def run(fn, *args):
+    """Values of `fn` on each replica, as numpy."""
+
+    @tf.function
+    def step(*args):
+        return strategy().run(fn, args)
+
+    results = strategy().experimental_local_results(step(*args))
+    return [tf.nest.map_structure(lambda t: t.numpy(), r) for r in results]
+
+
+def per_replica(fn):
+    """A distributed value: fn(replica) on each."""
+    return strategy().experimental_distribute_values_from_function(
+        lambda ctx: tf.convert_to_tensor(fn(ctx.replica_id_in_sync_group))
+    )
+
+
+def replica_context():
+    return tf.distribute.get_replica_context()
+
+
+def run_program(program, *, cores=None, runner=(), timeout=120, **environ):
+    """Runs Python text in a process of its own; returns it."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TF_EMBED_")}
+    env.update(environ, TF_CPP_MIN_LOG_LEVEL="3")
+    if cores is not None:
+        env["TF_EMBED_VIRTUAL_TPU"] = str(cores)
+    site = os.path.dirname(os.path.dirname(os.path.abspath(tf_embed.__file__)))
+    env["PYTHONPATH"] = os.pathsep.join([site, env.get("PYTHONPATH", "")])
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "program.py")
+        with open(path, "w") as file:
+            file.write(textwrap.dedent(program))
+        command = [sys.executable, *runner, path]
+        return subprocess.run(
+            command, env=env, timeout=timeout, capture_output=True, text=True
+        )
