@@ -32,9 +32,9 @@ class RecvTPUEmbeddingActivationsLowering : public XlaOpKernel {
   void Compile(XlaOpKernelContext* ctx) override {
     OP_REQUIRES_VALUE(std::vector<xla::Shape> shapes, ctx,
                       calls_->ActivationShapes());
-    OP_REQUIRES_VALUE(std::vector<xla::XlaOp> activations, ctx,
-                      calls_->Call(ctx, EngineCall::kActivations, {},
-                                   std::move(shapes)));
+    OP_REQUIRES_VALUE(
+        std::vector<xla::XlaOp> activations, ctx,
+        calls_->Call(ctx, EngineCall::kActivations, {}, std::move(shapes)));
     for (int f = 0; f < num_outputs(); ++f) ctx->SetOutput(f, activations[f]);
   }
 
@@ -57,14 +57,14 @@ class SendTPUEmbeddingGradientsLowering : public XlaOpKernel {
     OP_REQUIRES_OK(ctx, ctx->InputList("inputs", &operands, &gradient_shapes));
     OP_REQUIRES_OK(
         ctx, ctx->InputList("learning_rates", &learning_rates, &rate_shapes));
-    OP_REQUIRES_OK(ctx, ToAbsl(CheckSendShapes(
-                            calls_->config(), calls_->cores().count,
-                            gradient_shapes, rate_shapes)));
+    OP_REQUIRES_OK(
+        ctx, ToAbsl(CheckSendShapes(calls_->config(), calls_->cores().count,
+                                    gradient_shapes, rate_shapes)));
     operands.insert(operands.end(), learning_rates.begin(),
                     learning_rates.end());
-    OP_REQUIRES_OK(ctx, calls_->Call(ctx, EngineCall::kSend,
-                                     std::move(operands), {})
-                            .status());
+    OP_REQUIRES_OK(
+        ctx,
+        calls_->Call(ctx, EngineCall::kSend, std::move(operands), {}).status());
   }
 
  private:

@@ -87,9 +87,8 @@ absl::StatusOr<std::unique_ptr<EngineCallBuilder>> EngineCallBuilder::Create(
   DeviceNameUtils::ParsedName name;
   const bool placed = DeviceNameUtils::ParseFullName(device, &name) &&
                       name.has_id && name.type != ctx->device_type().type();
-  const StatusOr<CoreRange> cores =
-      CoresOfDevice(placed ? device : "CPU:0", placed ? name.id : 0,
-                    builder->config_);
+  const StatusOr<CoreRange> cores = CoresOfDevice(
+      placed ? device : "CPU:0", placed ? name.id : 0, builder->config_);
   if (!cores.ok()) return ToAbsl(cores.status());
   builder->cores_ = *cores;
   return builder;

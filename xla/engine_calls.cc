@@ -65,13 +65,14 @@ StatusOr<ReceivedBatches> Receive(Engine& engine, CoreRange cores) {
   std::mutex mutex;
   std::condition_variable arrived;
   std::optional<StatusOr<ReceivedBatches>> result;
-  engine.ReceiveAsync(
-      cores, RecvTimeout(), [&](StatusOr<ReceivedBatches> batches) {
-        // Notifies under the lock: the condition is gone once it is released.
-        std::lock_guard<std::mutex> lock(mutex);
-        result = std::move(batches);
-        arrived.notify_one();
-      });
+  engine.ReceiveAsync(cores, RecvTimeout(),
+                      [&](StatusOr<ReceivedBatches> batches) {
+                        // Notifies under the lock: the condition is gone once
+                        // it is released.
+                        std::lock_guard<std::mutex> lock(mutex);
+                        result = std::move(batches);
+                        arrived.notify_one();
+                      });
   std::unique_lock<std::mutex> lock(mutex);
   arrived.wait(lock, [&] { return result.has_value(); });
   return *std::move(result);
@@ -276,8 +277,8 @@ const bool registered = [] {
   };
   bool ok = true;
   for (const auto& [name, handler] : handlers) {
-    ok &= ffi::Ffi::RegisterStaticHandler(api, name, "Host", handler) ==
-          nullptr;
+    ok &=
+        ffi::Ffi::RegisterStaticHandler(api, name, "Host", handler) == nullptr;
   }
   return ok;
 }();

@@ -15,7 +15,8 @@ LoweringTable::LoweringTable(const std::vector<LoweringEntry>& entries) {
   for (const LoweringEntry& entry : entries) {
     if (known.count(entry.op) > 0) continue;
     auto builder = tensorflow::XlaOpRegistrationBuilder::Name(entry.op);
-    if (entry.variant_types) builder.AllowVariantTypes();
+    // Where the op's definition lets an input be one.
+    builder.AllowResourceTypes().AllowVariantTypes();
     for (const std::string& input : entry.constant_inputs) {
       builder.CompileTimeConstantInput(input);
     }

@@ -14,7 +14,6 @@ namespace tf_embed {
 struct LoweringEntry {
   std::string op;
   tensorflow::OpKernel* (*create)(tensorflow::OpKernelConstruction*);
-  bool variant_types = false;  // an input or output is a variant
   // Inputs whose values must be known when the program is compiled.
   std::vector<std::string> constant_inputs = {};
 };

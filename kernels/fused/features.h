@@ -25,9 +25,22 @@ namespace tf_embed {
 // each feature stand among its inputs.
 class FusedFeatures {
  public:
+  struct Feature {
+    FeatureSpec spec;
+    int table = 0;
+    // Inputs of the op; -1: the feature has none.
+    int ids = -1;
+    int indices = -1;
+    int dense_shape = -1;
+    int weights = -1;
+    int weight_splits = -1;
+    int weighted = -1;
+  };
+
   // Reads the attributes. `first_input` is the index of the first id tensor.
   absl::Status Init(tensorflow::OpKernelConstruction* ctx, int first_input);
 
+  const Feature& feature(int i) const { return features_[i]; }
   int num_features() const { return static_cast<int>(features_.size()); }
   int num_tables() const { return static_cast<int>(table_dims_.size()); }
   int table_of(int feature) const { return features_[feature].table; }
@@ -63,18 +76,6 @@ class FusedFeatures {
                         const FeatureIds& ids, const float** gradient) const;
 
  private:
-  struct Feature {
-    FeatureSpec spec;
-    int table = 0;
-    // Inputs of the op; -1: the feature has none.
-    int ids = -1;
-    int indices = -1;
-    int dense_shape = -1;
-    int weights = -1;
-    int weight_splits = -1;
-    int weighted = -1;
-  };
-
   absl::Status GroupOne(tensorflow::OpKernelContext* ctx, int feature,
                         int64_t table_rows, FeatureIds& ids) const;
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import math
 import typing
 
 import numpy as np
@@ -58,9 +59,9 @@ class TpuCost:
         compiler died.
       error: Why it does not compile, in the compiler's words; None where it
         does.
-      seconds: The compiler's estimate for one run on one core; NaN where
-        it has none (some dynamic operations). The body of a while loop may be
-        counted once, whatever its trip count.
+      seconds: The compiler's estimate for one run on one core. Operations
+        that it can't judge (prefetches, some dynamic ones) count as nothing,
+        the body of a while loop may count once, whatever its trip count.
       flops: Floating-point operations.
       bytes_accessed: Bytes read and written by all operations.
       memory: Device memory by class of buffer; None where it does not
@@ -146,12 +147,15 @@ def _answer(topology: str, result: dict[str, typing.Any]) -> TpuCost:
         return TpuCost(topology, kind, error=result["error"])
     cost = result["cost"]
     nan = float("nan")
-    # An operation that the compiler can't judge counts as -1 s.
     seconds = cost.get("optimal_seconds", nan)
+    # Each operation that the compiler can't judge (a prefetch, say) counts as
+    # -1 s. No program of interest takes a second, so they can be told apart.
+    if seconds < 0:
+        seconds += math.ceil(-seconds)
     return TpuCost(
         topology,
         kind,
-        seconds=seconds if seconds >= 0 else nan,
+        seconds=seconds,
         flops=cost.get("flops", nan),
         bytes_accessed=cost.get("bytes accessed", nan),
         memory=TpuMemory(**result["memory"]),

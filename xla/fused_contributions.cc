@@ -1,0 +1,225 @@
+#include "xla/fused_contributions.h"
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/status_bridge.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+#include "xla/hlo/builder/lib/constants.h"
+#include "xla/hlo/builder/lib/slicing.h"
+#include "xla/hlo_pieces.h"
+
+namespace tf_embed {
+namespace {
+
+using ::tensorflow::TensorShape;
+using ::tensorflow::XlaOpKernelContext;
+
+// Row numbers behind the table must fit into S32, too.
+constexpr int64_t kMaxRows = int64_t{1} << 30;
+
+xla::XlaOp Constant(xla::XlaBuilder* builder, int64_t value) {
+  return xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(value));
+}
+
+xla::XlaOp ToS32(xla::XlaOp op) {
+  return xla::ConvertElementType(op, xla::S32);
+}
+
+// Elements of [0, bound).
+xla::XlaOp InRange(xla::XlaOp values, int64_t bound) {
+  xla::XlaBuilder* builder = values.builder();
+  return xla::And(xla::Ge(values, Constant(builder, 0)),
+                  xla::Lt(values, Constant(builder, bound)));
+}
+
+// Which entries count, and where they go.
+struct Placement {
+  std::vector<int64_t> position_shape;
+  xla::XlaOp positions;  // S32 [N]
+  xla::XlaOp kept;       // PRED [N]
+};
+
+// Column `axis` of indices [N, rank], as a vector.
+xla::XlaOp Column(xla::XlaOp indices, int64_t num_ids, int64_t axis) {
+  return ToS32(xla::Reshape(
+      xla::SliceInDim(indices, axis, axis + 1, 1, /*dimno=*/1), {num_ids}));
+}
+
+absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
+                                      const FusedFeatures::Feature& feature,
+                                      int64_t num_ids) {
+  xla::XlaBuilder* builder = ctx->builder();
+  std::vector<int64_t> shape;
+  absl::Status status =
+      ctx->ConstantInputAsIntVector(feature.dense_shape, &shape);
+  if (!status.ok()) {
+    return ToAbsl(Unimplemented(
+        "The dense_shape of the sparse feature '", feature.spec.name,
+        "' must be a constant in a compiled function; make it one with "
+        "tf.ensure_shape or tf.sparse.from_dense of a static shape (",
+        std::string(status.message()), ")"));
+  }
+  const int64_t rank = static_cast<int64_t>(shape.size());
+  const TensorShape indices_shape = ctx->InputShape(feature.indices);
+  if (rank < 1 || indices_shape.dims() != 2 ||
+      indices_shape.dim_size(0) != num_ids ||
+      indices_shape.dim_size(1) != rank) {
+    return ToAbsl(InvalidArgument("a sparse tensor needs indices of shape [",
+                                  num_ids, ", ", rank, "] (feature '",
+                                  feature.spec.name, "')"));
+  }
+  const xla::XlaOp indices = ctx->Input(feature.indices);
+  const bool sequence = feature.spec.form == FeatureForm::kSparseSequence;
+  Placement placement;
+  placement.position_shape.assign(shape.begin(), shape.end() - 1);
+  if (sequence) {
+    placement.position_shape = {shape[0], feature.spec.sequence_length};
+  }
+  placement.positions = xla::Broadcast(Constant(builder, 0), {num_ids});
+  placement.kept =
+      xla::Broadcast(xla::ConstantR0<bool>(builder, true), {num_ids});
+  for (size_t axis = 0; axis < placement.position_shape.size(); ++axis) {
+    const int64_t size = placement.position_shape[axis];
+    const xla::XlaOp coordinate = Column(indices, num_ids, axis);
+    placement.kept = xla::And(placement.kept, InRange(coordinate, size));
+    placement.positions = xla::Add(
+        xla::Mul(placement.positions, Constant(builder, size)), coordinate);
+  }
+  return placement;
+}
+
+Placement PlaceRagged(XlaOpKernelContext* ctx,
+                      const FusedFeatures::Feature& feature, int64_t num_ids) {
+  xla::XlaBuilder* builder = ctx->builder();
+  const int64_t rows = ctx->InputShape(feature.indices).num_elements() - 1;
+  const xla::XlaOp splits = ToS32(ctx->Input(feature.indices));
+  const xla::XlaOp ends = xla::SliceInDim(splits, 1, rows + 1, 1, 0);
+  // Row of entry j = number of rows that end at or before j.
+  const xla::XlaOp marks =
+      ScatterAdd(xla::Broadcast(Constant(builder, 0), {num_ids}), ends,
+                 xla::Broadcast(Constant(builder, 1), {rows}));
+  const xla::XlaOp row = PrefixSum(marks, num_ids);
+  Placement placement;
+  placement.position_shape = {rows};
+  placement.positions = row;
+  placement.kept = InRange(row, rows);
+  if (feature.spec.form == FeatureForm::kRaggedSequence) {
+    const int64_t length = feature.spec.sequence_length;
+    placement.position_shape.push_back(length);
+    const xla::XlaOp place =
+        xla::Sub(Positions(builder, num_ids), GatherElements(splits, row));
+    placement.kept = xla::And(placement.kept, InRange(place, length));
+    placement.positions =
+        xla::Add(xla::Mul(row, Constant(builder, length)), place);
+  }
+  return placement;
+}
+
+// 1 / total, and 0 where total is 0: the position is then 0.
+xla::XlaOp ReciprocalOrZero(xla::XlaOp total) {
+  const xla::XlaOp zero = xla::ZerosLike(total);
+  return xla::Select(xla::Eq(total, zero), zero,
+                     xla::Div(xla::ScalarLike(total, 1.0f), total));
+}
+
+bool Combines(FeatureForm form) {
+  return form == FeatureForm::kSparseSafe || form == FeatureForm::kRagged;
+}
+
+}  // namespace
+
+xla::XlaOp FusedContributions::Coefficients() const {
+  if (!scales.valid()) return weights;
+  return xla::Mul(weights, GatherElements(scales, positions));
+}
+
+xla::XlaOp FusedContributions::ZeroWhereLeftOut(xla::XlaOp rows,
+                                                int64_t dim) const {
+  const xla::XlaOp kept =
+      xla::Lt(positions, Constant(rows.builder(), num_positions));
+  return xla::Select(xla::BroadcastInDim(kept, {num_ids, dim}, {0}), rows,
+                     xla::ZerosLike(rows));
+}
+
+absl::StatusOr<FusedContributions> LowerContributions(
+    XlaOpKernelContext* ctx, const FusedFeatures::Feature& feature,
+    int64_t table_rows) {
+  xla::XlaBuilder* builder = ctx->builder();
+  const FeatureForm form = feature.spec.form;
+  const TensorShape ids_shape = ctx->InputShape(feature.ids);
+  FusedContributions result;
+  result.num_ids = ids_shape.num_elements();
+  const int64_t num_ids = result.num_ids;
+  if (form == FeatureForm::kSparse) {
+    return ToAbsl(Unimplemented(
+        "The sparse feature '", feature.spec.name,
+        "' has as many output positions as its last id asks for, which a "
+        "compiled function can't know: set validate_weights_and_indices"));
+  }
+  if (table_rows > kMaxRows) {
+    return ToAbsl(Unimplemented(
+        "The table of feature '", feature.spec.name, "' has ", table_rows,
+        " rows; a compiled function takes at most ", kMaxRows));
+  }
+
+  const xla::XlaOp raw_ids = xla::Reshape(ctx->Input(feature.ids), {num_ids});
+  xla::XlaOp in_table =
+      xla::And(xla::Ge(raw_ids, xla::ScalarLike(raw_ids, 0)),
+               xla::Lt(raw_ids, xla::ScalarLike(raw_ids, table_rows)));
+  Placement placement;
+  if (form == FeatureForm::kDense) {
+    result.one_id_a_position = true;
+    for (int i = 0; i < ids_shape.dims(); ++i) {
+      placement.position_shape.push_back(ids_shape.dim_size(i));
+    }
+    placement.positions = Positions(builder, num_ids);
+    placement.kept = in_table;
+  } else {
+    if (feature.spec.sparse()) {
+      absl::StatusOr<Placement> sparse = PlaceSparse(ctx, feature, num_ids);
+      if (!sparse.ok()) return sparse.status();
+      placement = *std::move(sparse);
+    } else {
+      placement = PlaceRagged(ctx, feature, num_ids);
+    }
+    placement.kept = xla::And(placement.kept, in_table);
+  }
+
+  const Combiner combiner = feature.spec.combiner;
+  const bool weighted = feature.weights >= 0;
+  xla::XlaOp weights =
+      weighted
+          ? ctx->Input(feature.weights)
+          : xla::Broadcast(xla::ConstantR0<float>(builder, 1.0f), {num_ids});
+  if (weighted && form == FeatureForm::kSparseSafe &&
+      combiner != Combiner::kSum) {
+    placement.kept = xla::And(placement.kept,
+                              xla::Gt(weights, xla::ScalarLike(weights, 0.0f)));
+  }
+
+  result.position_shape = std::move(placement.position_shape);
+  result.num_positions = 1;
+  for (int64_t size : result.position_shape) result.num_positions *= size;
+  result.ids = ToS32(xla::Select(in_table, raw_ids, xla::ZerosLike(raw_ids)));
+  result.positions = xla::Select(
+      placement.kept, placement.positions,
+      xla::Broadcast(Constant(builder, result.num_positions), {num_ids}));
+  result.weights =
+      xla::Select(placement.kept, weights, xla::ZerosLike(weights));
+
+  if (Combines(form) && combiner != Combiner::kSum) {
+    const bool mean = combiner == Combiner::kMean;
+    const xla::XlaOp terms =
+        mean ? result.weights : xla::Mul(result.weights, result.weights);
+    xla::XlaOp total = ScatterAdd(Zeros(builder, {result.num_positions}),
+                                  result.positions, terms);
+    if (!mean) total = xla::Sqrt(total);
+    result.scales = ReciprocalOrZero(total);
+  }
+  return result;
+}
+
+}  // namespace tf_embed

@@ -1,0 +1,44 @@
+#ifndef TF_EMBED_XLA_FUSED_CONTRIBUTIONS_H_
+#define TF_EMBED_XLA_FUSED_CONTRIBUTIONS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/fused/features.h"
+#include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
+#include "xla/hlo/builder/xla_builder.h"
+
+namespace tf_embed {
+
+// The ids of a feature of a fused op, as the program knows them: position
+// positions[j] of the output gets coefficients[j] * row ids[j] of the table.
+struct FusedContributions {
+  int64_t num_ids = 0;
+  int64_t num_positions = 0;
+  std::vector<int64_t> position_shape;
+  bool one_id_a_position = false;  // position j is id j
+  xla::XlaOp ids;                  // S32 [N], each in [0, V)
+  xla::XlaOp positions;            // S32 [N]; num_positions: the id is left out
+  xla::XlaOp weights;              // F32 [N], 0 where the id is left out
+  // F32 [P] of mean and sqrtn, by which sums are multiplied; else not valid.
+  xla::XlaOp scales;
+
+  // Weight times scale of each id, [N].
+  xla::XlaOp Coefficients() const;
+
+  // `rows` [N, dim] with zeros for ids that are left out. (A product with their
+  // weight, 0, would let infinity through.)
+  xla::XlaOp ZeroWhereLeftOut(xla::XlaOp rows, int64_t dim) const;
+};
+
+// What the CPU kernels' FeatureIds are, but for ids that are not in the table:
+// a program can't report them and leaves them out. Unimplemented where the
+// shape of the output depends on values that the program gets when it runs.
+absl::StatusOr<FusedContributions> LowerContributions(
+    tensorflow::XlaOpKernelContext* ctx, const FusedFeatures::Feature& feature,
+    int64_t table_rows);
+
+}  // namespace tf_embed
+
+#endif  // TF_EMBED_XLA_FUSED_CONTRIBUTIONS_H_

@@ -1,0 +1,292 @@
+// TfEmbed>FusedEmbeddingUpdate in compiled programs.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/config_from_proto.h"
+#include "kernels/fused/features.h"
+#include "kernels/status_bridge.h"
+#include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
+#include "tensorflow/core/framework/types.h"
+#include "tensorflow/core/protobuf/tpu/tpu_embedding_configuration.pb.h"
+#include "tf_embed/optimizers/optimizer.h"
+#include "xla/fused_contributions.h"
+#include "xla/hlo/builder/lib/comparators.h"
+#include "xla/hlo/builder/lib/constants.h"
+#include "xla/hlo/builder/lib/slicing.h"
+#include "xla/hlo_pieces.h"
+#include "xla/lowering_registration.h"
+#include "xla/optimizer_lowering.h"
+
+namespace tf_embed {
+namespace {
+
+using ::tensorflow::OpKernelConstruction;
+using ::tensorflow::TensorShape;
+using ::tensorflow::XlaOpKernel;
+using ::tensorflow::XlaOpKernelContext;
+
+// Below this many rows per id it is cheaper, in the TPU compiler's reckoning,
+// to pass over the whole table than to gather and scatter the unique rows:
+// docs/xla.md.
+constexpr int64_t kRowsPerIdToPassOver = 10;
+
+// All that points into one table, in the order in which it is added up.
+struct TableGradients {
+  std::vector<xla::XlaOp> ids;           // S32 [N]; V where left out
+  std::vector<xla::XlaOp> sources;       // S32 [N]: rows of `gradients`
+  std::vector<xla::XlaOp> coefficients;  // F32 [N]
+  std::vector<xla::XlaOp> gradients;     // F32 [P, D]
+  int64_t num_ids = 0;
+  int64_t num_positions = 0;
+
+  void Add(const FusedContributions& feature, xla::XlaOp gradient,
+           int64_t table_rows) {
+    xla::XlaBuilder* builder = gradient.builder();
+    const auto number = [&](int64_t value) {
+      return xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(value));
+    };
+    const xla::XlaOp kept =
+        xla::Lt(feature.positions, number(feature.num_positions));
+    ids.push_back(
+        xla::Select(kept, feature.ids,
+                    xla::Broadcast(number(table_rows), {feature.num_ids})));
+    sources.push_back(xla::Add(feature.positions, number(num_positions)));
+    coefficients.push_back(feature.Coefficients());
+    gradients.push_back(gradient);
+    num_ids += feature.num_ids;
+    num_positions += feature.num_positions;
+  }
+};
+
+// The ids in ascending order, those that are equal in their first order, and
+// what each adds to its row.
+struct SortedGradients {
+  xla::XlaOp ids;   // S32 [N]
+  xla::XlaOp rows;  // F32 [N, D]
+};
+
+SortedGradients Sort(xla::XlaBuilder* builder, const TableGradients& table,
+                     int64_t dim) {
+  const xla::XlaOp sorted = xla::Sort(
+      {xla::ConcatInDim(builder, table.ids, 0),
+       xla::ConcatInDim(builder, table.sources, 0),
+       xla::ConcatInDim(builder, table.coefficients, 0)},
+      xla::CreateScalarLtComputation({xla::S32, xla::S32, xla::F32}, builder),
+      /*dimension=*/0, /*is_stable=*/true);
+  const xla::XlaOp rows =
+      GatherRows(xla::ConcatInDim(builder, table.gradients, 0),
+                 xla::GetTupleElement(sorted, 1), dim);
+  return {xla::GetTupleElement(sorted, 0),
+          xla::Mul(rows, xla::GetTupleElement(sorted, 2), {0})};
+}
+
+// Every row of the table goes through the formula; those without an id keep
+// what they had, unless the optimizer wants it otherwise.
+OptimizerRows PassOverTable(const OptimizerConfig& optimizer, bool all_rows,
+                            xla::XlaOp learning_rate,
+                            const SortedGradients& gradients,
+                            const OptimizerRows& table, int64_t num_rows,
+                            int64_t dim, int64_t num_ids) {
+  xla::XlaBuilder* builder = gradients.ids.builder();
+  const ScatterHints sorted{/*sorted=*/true, /*unique=*/false};
+  const xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_rows, dim}),
+                                     gradients.ids, gradients.rows, sorted);
+  OptimizerRows updated = LowerOptimizer(optimizer, learning_rate, sums, table);
+  if (all_rows) return updated;
+  const xla::XlaOp counts = ScatterAdd(
+      Zeros(builder, {num_rows}), gradients.ids,
+      xla::Broadcast(xla::ConstantR0<float>(builder, 1.0f), {num_ids}), sorted);
+  const xla::XlaOp touched = xla::BroadcastInDim(
+      xla::Gt(counts, xla::ScalarLike(counts, 0.0f)), {num_rows, dim}, {0});
+  updated.weights = xla::Select(touched, updated.weights, table.weights);
+  for (size_t s = 0; s < updated.slots.size(); ++s) {
+    updated.slots[s] = xla::Select(touched, updated.slots[s], table.slots[s]);
+  }
+  return updated;
+}
+
+// The unique rows are gathered, go through the formula and are put back.
+OptimizerRows UpdateUniqueRows(const OptimizerConfig& optimizer,
+                               xla::XlaOp learning_rate,
+                               const SortedGradients& gradients,
+                               const OptimizerRows& table, int64_t num_rows,
+                               int64_t dim, int64_t num_ids) {
+  xla::XlaBuilder* builder = gradients.ids.builder();
+  // Unique id u is that of all entries whose segment is u.
+  const xla::XlaOp differs =
+      xla::Ne(xla::SliceInDim(gradients.ids, 1, num_ids, 1, 0),
+              xla::SliceInDim(gradients.ids, 0, num_ids - 1, 1, 0));
+  const xla::XlaOp zero = xla::ConstantR0<int32_t>(builder, 0);
+  const xla::XlaOp segments = PrefixSum(
+      xla::PadInDim(xla::ConvertElementType(differs, xla::S32), zero, 0, 1, 0),
+      num_ids);
+  const ScatterHints sorted{/*sorted=*/true, /*unique=*/false};
+  const xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_ids, dim}), segments,
+                                     gradients.rows, sorted);
+  // Places without a row point behind the table, each to another place, so
+  // that the rows are sorted and unique to the last one.
+  const xla::XlaOp behind = xla::Add(
+      Positions(builder, num_ids),
+      xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(num_rows)));
+  const xla::XlaOp rows = ScatterSet(behind, segments, gradients.ids, sorted);
+
+  OptimizerRows touched;
+  touched.weights = GatherRows(table.weights, rows, dim);
+  for (const xla::XlaOp slot : table.slots) {
+    touched.slots.push_back(GatherRows(slot, rows, dim));
+  }
+  touched = LowerOptimizer(optimizer, learning_rate, sums, touched);
+  const ScatterHints unique{/*sorted=*/true, /*unique=*/true};
+  OptimizerRows updated;
+  updated.weights = ScatterSet(table.weights, rows, touched.weights, unique);
+  for (size_t s = 0; s < table.slots.size(); ++s) {
+    updated.slots.push_back(
+        ScatterSet(table.slots[s], rows, touched.slots[s], unique));
+  }
+  return updated;
+}
+
+class FusedEmbeddingUpdateLowering : public XlaOpKernel {
+ public:
+  explicit FusedEmbeddingUpdateLowering(OpKernelConstruction* ctx)
+      : XlaOpKernel(ctx) {
+    int num_slots = 0;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("num_tables", &num_tables_));
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("num_slots", &num_slots));
+    OP_REQUIRES_OK(ctx, features_.Init(ctx, num_tables_ + num_slots));
+    std::string serialized;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("config", &serialized));
+    const auto proto = ParseConfigProto(serialized);
+    OP_REQUIRES_OK(ctx, ToAbsl(proto.status()));
+    const StatusOr<EngineConfig> config = ConfigFromProto(*proto);
+    OP_REQUIRES_OK(ctx, ToAbsl(config.status()));
+    OP_REQUIRES(ctx,
+                features_.num_tables() == num_tables_ &&
+                    static_cast<int>(config->tables.size()) == num_tables_,
+                ToAbsl(InvalidArgument("table_shapes and config must describe ",
+                                       num_tables_, " tables")));
+    int slots = 0;
+    for (const TableConfig& table : config->tables) {
+      OP_REQUIRES_OK(ctx, ToAbsl(CanLowerOptimizer(table.optimizer)));
+      const StatusOr<std::unique_ptr<const Optimizer>> optimizer =
+          Optimizer::Create(table.optimizer);
+      OP_REQUIRES_OK(ctx, ToAbsl(optimizer.status()));
+      Table lowered;
+      lowered.optimizer = table.optimizer;
+      lowered.num_slots = static_cast<int>((*optimizer)->slots().size());
+      lowered.all_rows = (*optimizer)->UpdatesUntouchedRows();
+      slots += lowered.num_slots;
+      tables_.push_back(std::move(lowered));
+    }
+    OP_REQUIRES(
+        ctx, slots == num_slots,
+        ToAbsl(InvalidArgument("the optimizers of the tables need ", slots,
+                               " slot variables, not ", num_slots)));
+  }
+
+  void Compile(XlaOpKernelContext* ctx) override {
+    std::vector<OptimizerRows> variables(num_tables_);
+    std::vector<TableGradients> gradients(num_tables_);
+    std::vector<int64_t> num_rows(num_tables_);
+    int slot_input = num_tables_;
+    for (int t = 0; t < num_tables_; ++t) {
+      TensorShape shape;
+      OP_REQUIRES_OK(ctx,
+                     ctx->ReadVariableInput(t, tensorflow::DT_FLOAT, &shape,
+                                            &variables[t].weights));
+      num_rows[t] = shape.dim_size(0);
+      for (int s = 0; s < tables_[t].num_slots; ++s) {
+        TensorShape slot_shape;
+        xla::XlaOp slot;
+        OP_REQUIRES_OK(
+            ctx, ctx->ReadVariableInput(slot_input++, tensorflow::DT_FLOAT,
+                                        &slot_shape, &slot));
+        OP_REQUIRES(ctx, slot_shape == shape,
+                    ToAbsl(InvalidArgument(
+                        "slot variable ", s, " of table ", t, " has shape ",
+                        slot_shape.DebugString(), ", but the table has ",
+                        shape.DebugString())));
+        variables[t].slots.push_back(slot);
+      }
+    }
+    for (int f = 0; f < features_.num_features(); ++f) {
+      const FusedFeatures::Feature& feature = features_.feature(f);
+      OP_REQUIRES_VALUE(
+          FusedContributions ids, ctx,
+          LowerContributions(ctx, feature, num_rows[feature.table]));
+      const int64_t dim = features_.table_dim(feature.table);
+      const int input = features_.end_input() + f;
+      OP_REQUIRES(
+          ctx, ctx->InputShape(input).num_elements() == ids.num_positions * dim,
+          ToAbsl(InvalidArgument("gradient of feature '", feature.spec.name,
+                                 "' has shape ",
+                                 ctx->InputShape(input).DebugString(),
+                                 ", but its activations have ",
+                                 ids.num_positions, " rows of ", dim)));
+      gradients[feature.table].Add(
+          ids, xla::Reshape(ctx->Input(input), {ids.num_positions, dim}),
+          num_rows[feature.table]);
+    }
+    slot_input = num_tables_;
+    for (int t = 0; t < num_tables_; ++t) {
+      const Table& table = tables_[t];
+      const int first_slot = slot_input;
+      slot_input += table.num_slots;
+      if (gradients[t].num_ids == 0 && !table.all_rows) continue;
+      const OptimizerRows updated =
+          Update(ctx, t, gradients[t], variables[t], num_rows[t]);
+      OP_REQUIRES_OK(
+          ctx, ctx->AssignVariable(t, tensorflow::DT_FLOAT, updated.weights));
+      for (int s = 0; s < table.num_slots; ++s) {
+        OP_REQUIRES_OK(ctx,
+                       ctx->AssignVariable(first_slot + s, tensorflow::DT_FLOAT,
+                                           updated.slots[s]));
+      }
+    }
+  }
+
+ private:
+  struct Table {
+    OptimizerConfig optimizer;
+    int num_slots = 0;
+    bool all_rows = false;
+  };
+
+  OptimizerRows Update(XlaOpKernelContext* ctx, int t,
+                       const TableGradients& gradients,
+                       const OptimizerRows& variables, int64_t num_rows) {
+    const Table& table = tables_[t];
+    const int64_t dim = features_.table_dim(t);
+    const LearningRate& rate = table.optimizer.learning_rate;
+    const xla::XlaOp learning_rate =
+        rate.dynamic ? xla::Reshape(ctx->Input(features_.end_input() +
+                                               features_.num_features() + t),
+                                    {})
+                     : xla::ConstantR0<float>(ctx->builder(), rate.constant);
+    const SortedGradients sorted = Sort(ctx->builder(), gradients, dim);
+    if (table.all_rows ||
+        num_rows <= kRowsPerIdToPassOver * gradients.num_ids) {
+      return PassOverTable(table.optimizer, table.all_rows, learning_rate,
+                           sorted, variables, num_rows, dim, gradients.num_ids);
+    }
+    return UpdateUniqueRows(table.optimizer, learning_rate, sorted, variables,
+                            num_rows, dim, gradients.num_ids);
+  }
+
+  int num_tables_ = 0;
+  FusedFeatures features_;
+  std::vector<Table> tables_;
+};
+
+const LoweringTable lowerings({
+    {"TfEmbed>FusedEmbeddingUpdate",
+     CreateLowering<FusedEmbeddingUpdateLowering>,
+     {"dense_shapes"}},
+});
+
+}  // namespace
+}  // namespace tf_embed

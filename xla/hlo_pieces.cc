@@ -1,0 +1,96 @@
+#include "xla/hlo_pieces.h"
+
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include "xla/hlo/builder/xla_computation.h"
+#include "xla/shape_util.h"
+#include "xla/xla_data.pb.h"
+
+namespace tf_embed {
+namespace {
+
+// (old, new) -> old + new, or new.
+xla::XlaComputation Combine(xla::XlaBuilder* builder, xla::PrimitiveType type,
+                            bool add) {
+  const std::unique_ptr<xla::XlaBuilder> body =
+      builder->CreateSubBuilder(add ? "add" : "assign");
+  const xla::Shape scalar = xla::ShapeUtil::MakeShape(type, {});
+  const xla::XlaOp before = xla::Parameter(body.get(), 0, scalar, "before");
+  const xla::XlaOp update = xla::Parameter(body.get(), 1, scalar, "update");
+  if (add) xla::Add(before, update);
+  return body->BuildAndNoteError();
+}
+
+xla::XlaOp Scatter(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
+                   bool add, ScatterHints hints) {
+  xla::XlaBuilder* builder = target.builder();
+  return builder->ReportErrorOrReturn([&]() -> absl::StatusOr<xla::XlaOp> {
+    const absl::StatusOr<xla::Shape> shape = builder->GetShape(target);
+    if (!shape.ok()) return shape.status();
+    xla::ScatterDimensionNumbers numbers;
+    if (shape->dimensions().size() == 2) numbers.add_update_window_dims(1);
+    numbers.add_inserted_window_dims(0);
+    numbers.add_scatter_dims_to_operand_dims(0);
+    numbers.set_index_vector_dim(1);
+    return xla::Scatter(target, ids, updates,
+                        Combine(builder, shape->element_type(), add), numbers,
+                        hints.sorted, hints.unique);
+  });
+}
+
+xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids,
+                  std::vector<int64_t> slice_sizes) {
+  xla::GatherDimensionNumbers numbers;
+  if (slice_sizes.size() == 2) numbers.add_offset_dims(1);
+  numbers.add_collapsed_slice_dims(0);
+  numbers.add_start_index_map(0);
+  numbers.set_index_vector_dim(1);
+  return xla::Gather(operand, ids, numbers, slice_sizes);
+}
+
+}  // namespace
+
+xla::XlaOp GatherRows(xla::XlaOp table, xla::XlaOp ids, int64_t dim) {
+  return Gather(table, ids, {1, dim});
+}
+
+xla::XlaOp GatherElements(xla::XlaOp vector, xla::XlaOp ids) {
+  return Gather(vector, ids, {1});
+}
+
+xla::XlaOp ScatterAdd(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
+                      ScatterHints hints) {
+  return Scatter(target, ids, updates, /*add=*/true, hints);
+}
+
+xla::XlaOp ScatterSet(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
+                      ScatterHints hints) {
+  return Scatter(target, ids, updates, /*add=*/false, hints);
+}
+
+xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size) {
+  // Each pass doubles the number of elements that a sum spans.
+  const xla::XlaOp zero = xla::ConstantR0<int32_t>(vector.builder(), 0);
+  for (int64_t span = 1; span < size; span *= 2) {
+    xla::PaddingConfig padding;
+    auto* dimension = padding.add_dimensions();
+    dimension->set_edge_padding_low(span);
+    dimension->set_edge_padding_high(-span);
+    vector = xla::Add(vector, xla::Pad(vector, zero, padding));
+  }
+  return vector;
+}
+
+xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size) {
+  return xla::Iota(builder, xla::S32, size);
+}
+
+xla::XlaOp Zeros(xla::XlaBuilder* builder,
+                 std::initializer_list<int64_t> sizes) {
+  return xla::Broadcast(xla::ConstantR0<float>(builder, 0.0f), sizes);
+}
+
+}  // namespace tf_embed

@@ -1,0 +1,46 @@
+#ifndef TF_EMBED_XLA_HLO_PIECES_H_
+#define TF_EMBED_XLA_HLO_PIECES_H_
+
+#include <cstdint>
+#include <initializer_list>
+
+#include "xla/hlo/builder/xla_builder.h"
+
+namespace tf_embed {
+
+// Pieces of HLO that the fused lookup and update are made of. Ids, positions
+// and rows are S32 vectors; an index outside the operand is left out of a
+// scatter.
+
+// Row i of `table` [V, D] for each i of `ids` [N]: [N, D].
+xla::XlaOp GatherRows(xla::XlaOp table, xla::XlaOp ids, int64_t dim);
+
+// Element i of `vector` for each i of `ids` [N]: [N].
+xla::XlaOp GatherElements(xla::XlaOp vector, xla::XlaOp ids);
+
+struct ScatterHints {
+  bool sorted = false;
+  bool unique = false;
+};
+
+// `target` with updates[j] added to row (or element) ids[j], in order of j.
+xla::XlaOp ScatterAdd(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
+                      ScatterHints hints = {});
+
+// `target` with row (or element) ids[j] replaced by updates[j].
+xla::XlaOp ScatterSet(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
+                      ScatterHints hints = {});
+
+// Sum of the elements up to and with each one; S32 [size].
+xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size);
+
+// [0, size), S32.
+xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size);
+
+// Zeros, F32.
+xla::XlaOp Zeros(xla::XlaBuilder* builder,
+                 std::initializer_list<int64_t> sizes);
+
+}  // namespace tf_embed
+
+#endif  // TF_EMBED_XLA_HLO_PIECES_H_
