@@ -10,7 +10,7 @@ from tf_embed.serving import _own_ops
 from tf_embed.serving._fused_lookup import FusedFeature, FusedInputs
 
 
-def _config(table_configs: Sequence[Any]) -> str:
+def _config(table_configs: Sequence[Any]) -> Any:
     """The optimizers of the tables, as the op takes them."""
     config = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration()
     for i, table in enumerate(table_configs):

@@ -20,8 +20,11 @@ _COMBINERS = ("sum", "mean", "sqrtn")
 def _fusible_table(table: Any) -> bool:
     if not isinstance(table, (tf.Tensor, resource_variable_ops.BaseResourceVariable)):
         return False
-    return table.dtype == tf.float32 and table.shape.is_fully_defined() and (
-        table.shape.rank == 2 and table.shape[1] > 0
+    return bool(
+        table.dtype == tf.float32
+        and table.shape.is_fully_defined()
+        and table.shape.rank == 2
+        and table.shape[1] > 0
     )
 
 
