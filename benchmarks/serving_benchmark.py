@@ -164,9 +164,7 @@ def _stock_step(layer, workload, form):
             tables, accumulators, gradients, strict=True
         ):
             rows, index = tf.unique(gradient.indices)
-            summed = tf.math.unsorted_segment_sum(
-                gradient.values, index, tf.size(rows)
-            )
+            summed = tf.math.unsorted_segment_sum(gradient.values, index, tf.size(rows))
             tf.raw_ops.ResourceSparseApplyAdagradV2(
                 var=table.handle,
                 accum=accumulator.handle,
