@@ -163,9 +163,7 @@ def _fused_lookup_gradient(op: Any, *gradients: Any) -> list[Any]:
         gradients=dense, num_tables=len(tables), **arguments, **attrs
     )
     table_gradients = [
-        tf.IndexedSlices(
-            value, row, tf.constant(shape.as_list(), tf.int64)
-        )
+        tf.IndexedSlices(value, row, tf.constant(shape.as_list(), tf.int64))
         for value, row, shape in zip(values, rows, shapes, strict=True)
     ]
     num_weights = len(arguments["weights"])

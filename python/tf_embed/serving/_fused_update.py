@@ -64,9 +64,7 @@ def fused_update(
     }
     configs = [config_of[id(table)] for table in inputs.tables]
     slots = [
-        slot
-        for config in configs
-        for slot in _slots(config, variables[config.name])
+        slot for config in configs for slot in _slots(config, variables[config.name])
     ]
     return _own_ops.fused_embedding_update(
         tables=[table.handle for table in inputs.tables],

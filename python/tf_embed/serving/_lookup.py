@@ -45,14 +45,12 @@ def _check(path: str, inp: Any, weight: Any, feature: Any) -> None:
     if isinstance(inp, tf.Tensor):
         if feature.max_sequence_length > 0:
             raise ValueError(
-                f"Feature {path} is a sequence feature but a dense tensor was"
-                " passed."
+                f"Feature {path} is a sequence feature but a dense tensor was passed."
             )
     elif isinstance(inp, tf.RaggedTensor):
         if inp.shape.rank != 2:
             raise ValueError(
-                "Only rank 2 ragged tensor is supported, but got rank"
-                f" {inp.shape.rank}"
+                f"Only rank 2 ragged tensor is supported, but got rank {inp.shape.rank}"
             )
     elif not isinstance(inp, tf.SparseTensor):
         raise ValueError(
