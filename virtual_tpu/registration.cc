@@ -28,9 +28,9 @@ Status Enable(int num_cores) {
 
 const bool enabled_by_environment = [] {
   const StatusOr<int> num_cores = ParseNumCores(std::getenv(kCoresVariable));
-  const Status status = !num_cores.ok()            ? num_cores.status()
+  const Status status = !num_cores.ok()          ? num_cores.status()
                         : num_cores.value() == 0 ? OkStatus()
-                                                   : Enable(num_cores.value());
+                                                 : Enable(num_cores.value());
   if (!status.ok()) LOG(ERROR) << kCoresVariable << ": " << status.message();
   return status.ok();
 }();
