@@ -8,6 +8,7 @@ import tempfile
 import textwrap
 
 import tensorflow as tf
+
 import tf_embed
 from tf_embed import virtual_tpu
 
