@@ -45,7 +45,8 @@ __attribute__((constructor)) void Load() {
   const std::string site = SitePackages();
   // tensorflow, tensorflow_cpu, ...: of the minor version of the build.
   const std::string minor(TF_EMBED_TF_MINOR);
-  if (site.empty() || !Exists(site + "/tensorflow*-" + minor + ".*.dist-info")) {
+  if (site.empty() ||
+      !Exists(site + "/tensorflow*-" + minor + ".*.dist-info")) {
     return;
   }
   // Fails, with no harm done, where a symbol is missing.

@@ -37,8 +37,8 @@ cc_library(
 # Highway alone, for the core: no TensorFlow header is reachable through it.
 cc_library(
     name = "highway",
-    hdrs = glob(["include/external/com_google_highway/**/*.h"]),
-    includes = ["include/external/com_google_highway"],
+    hdrs = glob(["{highway}/**/*.h"]),
+    includes = ["{highway}"],
 )
 
 cc_library(
@@ -89,6 +89,13 @@ def _impl(ctx):
             ctx.symlink(Label("//third_party/llvm_shim:llvm/ADT/" + header), "shim/llvm/ADT/" + header)
         shim_include = '"shim",'
     ctx.symlink(tf_dir + "/include", "include")
+    highway = "include/external/com_google_highway"
+    if not ctx.path(tf_dir + "/" + highway).exists:  # before 2.21
+        headers = python_eval(ctx, python, "import sys; print(sys.prefix + '/include/highway')")
+        if not ctx.path(headers).exists:
+            fail("no Highway headers at %s: run tools/highway_headers.py with %s" % (headers, python))
+        highway = "highway"
+        ctx.symlink(headers, highway)
     for library in ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"]:
         ctx.symlink(tf_dir + "/" + library, library)
     ctx.file("version.bzl", "TF_VERSION = %r\n" % version)
@@ -96,6 +103,7 @@ def _impl(ctx):
         version_number = major * 1000 + minor,
         version = version,
         shim_include = shim_include,
+        highway = highway,
     ))
 
 tf_configure = repository_rule(implementation = _impl, environ = ENVIRON, local = True, configure = True)

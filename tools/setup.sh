@@ -96,6 +96,10 @@ setup_python() {
     --requirement "$REQUIREMENTS" 2>&1 </dev/null |
     tee .run/pip.log | show_progress ||
     die "pip could not install $REQUIREMENTS: $(log_line .run/pip.log)"
+  if [[ $minor != 2.21 ]]; then
+    "$PYTHON" tools/highway_headers.py >>.run/pip.log 2>&1 ||
+      die "could not get Highway's headers: $(log_line .run/pip.log)"
+  fi
   cp "$REQUIREMENTS" "$mark"
 }
 

@@ -84,11 +84,12 @@ std::string DeviceOf(const std::string& requested, bool outside) {
 // Copies the functions that a cluster calls, edited. One per cluster.
 class Functions {
  public:
-  Functions(const Cluster& cluster,
+  Functions(const Cluster& cluster, tensorflow::Graph* graph,
             tensorflow::FunctionLibraryDefinition* library)
       : prefix_(absl::StrCat("tf_embed_", library->UniqueFunctionName(
                                               cluster.name), "_")),
         num_replicas_(cluster.num_replicas),
+        graph_(graph),
         library_(library) {}
 
   // Edits a node; `function` is the name of the function it is in, or empty.
@@ -162,9 +163,16 @@ class Functions {
         (*node.mutable_attr())[attr] = std::move(value);
       }
     }
-    const tensorflow::StackTracesMap* traces = library_->GetStackTraces(name);
-    return library_->AddFunctionDef(
-        copy, traces != nullptr ? *traces : tensorflow::StackTracesMap());
+    const tensorflow::StackTracesMap* found = library_->GetStackTraces(name);
+    const tensorflow::StackTracesMap traces =
+        found != nullptr ? *found : tensorflow::StackTracesMap();
+    TF_RETURN_IF_ERROR(library_->AddFunctionDef(copy, traces));
+    // A session's graph has a library of its own, on top of another.
+    const tensorflow::OpRegistrationData* known = nullptr;
+    if (graph_->op_registry()->LookUp(func->name(), &known).ok()) {
+      return absl::OkStatus();
+    }
+    return graph_->mutable_flib_def()->AddFunctionDef(copy, traces);
   }
 
   // Names of the functions that `name` calls itself.
@@ -205,6 +213,7 @@ class Functions {
 
   const std::string prefix_;
   const int num_replicas_;
+  tensorflow::Graph* const graph_;
   tensorflow::FunctionLibraryDefinition* const library_;
   std::unordered_set<std::string> copied_;
   std::map<std::string, bool> in_cycle_;
@@ -216,7 +225,7 @@ absl::Status LowerCluster(
     const tensorflow::GraphOptimizationPassOptions& options,
     Cluster* cluster) {
   tensorflow::Graph* graph = options.graph->get();
-  Functions functions(*cluster, options.flib_def);
+  Functions functions(*cluster, graph, options.flib_def);
   std::vector<int> ids;
   for (Node* node : cluster->nodes) {
     Edit edit;

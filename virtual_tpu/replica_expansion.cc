@@ -411,8 +411,13 @@ class Expansion {
 
   // A result stays on its replica's core, where programs look for it.
   void KeepOnCore(int r, Node* consumer) const {
-    if (consumer->IsIdentity() && consumer->requested_device().empty()) {
-      consumer->set_requested_device(Core(r, 0));
+    if (consumer->IsRetval()) consumer->set_assigned_device_name(Core(r, 0));
+    if (!consumer->IsIdentity() || !consumer->requested_device().empty()) {
+      return;
+    }
+    consumer->set_requested_device(Core(r, 0));
+    for (const Edge* edge : consumer->out_edges()) {
+      if (!edge->IsControlEdge()) KeepOnCore(r, edge->dst());
     }
   }
 

@@ -112,8 +112,9 @@ absl::Status FusedFeatures::Init(OpKernelConstruction* ctx, int first_input) {
       names.size() != size || forms.size() != size ||
       combiners.size() != size || sequence_lengths.size() != size ||
       weighted.size() != size || have_splits.size() != size) {
-    return ToAbsl(InvalidArgument("attributes that describe features must have ",
-                                  size, " elements, one a feature"));
+    return ToAbsl(
+        InvalidArgument("attributes that describe features must have ", size,
+                        " elements, one a feature"));
   }
   for (size_t i = 0; i < table_shapes.size(); ++i) {
     const PartialTensorShape& shape = table_shapes[i];
@@ -129,7 +130,8 @@ absl::Status FusedFeatures::Init(OpKernelConstruction* ctx, int first_input) {
   // The lists of inputs, one behind the other.
   const int ids_begin = first_input;
   const int indices_begin = ids_begin + num_features;
-  const int shapes_begin = indices_begin + static_cast<int>(indices_types.size());
+  const int shapes_begin =
+      indices_begin + static_cast<int>(indices_types.size());
   const int weights_begin = shapes_begin + num_sparse;
   const int splits_begin = weights_begin + num_weighted;
   end_input_ = splits_begin + static_cast<int>(splits_types.size());
@@ -141,12 +143,12 @@ absl::Status FusedFeatures::Init(OpKernelConstruction* ctx, int first_input) {
     feature.spec.name = names[i];
     TF_RETURN_IF_ERROR(
         ToAbsl(Find("forms", Forms(), forms[i], &feature.spec.form)));
-    TF_RETURN_IF_ERROR(ToAbsl(Find("combiners", Combiners(), combiners[i],
-                                   &feature.spec.combiner)));
+    TF_RETURN_IF_ERROR(ToAbsl(
+        Find("combiners", Combiners(), combiners[i], &feature.spec.combiner)));
     feature.spec.sequence_length = sequence_lengths[i];
     if (sequence_lengths[i] < 0) {
-      return ToAbsl(InvalidArgument("sequence_lengths[", i, "] = ",
-                                    sequence_lengths[i], " is negative"));
+      return ToAbsl(InvalidArgument(
+          "sequence_lengths[", i, "] = ", sequence_lengths[i], " is negative"));
     }
     feature.table = tables[i];
     if (tables[i] < 0 || tables[i] >= num_tables()) {
@@ -164,11 +166,10 @@ absl::Status FusedFeatures::Init(OpKernelConstruction* ctx, int first_input) {
   }
   if (indices != shapes_begin || shapes != weights_begin ||
       weights != splits_begin || splits != end_input_) {
-    return ToAbsl(
-        InvalidArgument("the lists of inputs do not fit the features: ",
-                        indices_types.size(), " indices, ", num_sparse,
-                        " dense_shapes, ", num_weighted, " weights, ",
-                        splits_types.size(), " weight_splits"));
+    return ToAbsl(InvalidArgument(
+        "the lists of inputs do not fit the features: ", indices_types.size(),
+        " indices, ", num_sparse, " dense_shapes, ", num_weighted, " weights, ",
+        splits_types.size(), " weight_splits"));
   }
   return absl::OkStatus();
 }
@@ -225,8 +226,7 @@ absl::Status FusedFeatures::Group(OpKernelContext* ctx,
   }
   std::vector<absl::Status> statuses(features_.size());
   executor.ParallelFor(num_features(), [&](int64_t i) {
-    statuses[i] =
-        GroupOne(ctx, i, table_rows[features_[i].table], ids[i]);
+    statuses[i] = GroupOne(ctx, i, table_rows[features_[i].table], ids[i]);
   });
   for (const absl::Status& status : statuses) TF_RETURN_IF_ERROR(status);
   return absl::OkStatus();
@@ -247,10 +247,10 @@ absl::Status FusedFeatures::Gradient(OpKernelContext* ctx, int feature,
   TensorShape shape;
   TF_RETURN_IF_ERROR(OutputShape(feature, ids, &shape));
   if (tensor.shape() != shape) {
-    return ToAbsl(InvalidArgument(
-        "gradient of feature '", name(feature), "' has shape ",
-        tensor.shape().DebugString(), ", but its activations have ",
-        shape.DebugString()));
+    return ToAbsl(InvalidArgument("gradient of feature '", name(feature),
+                                  "' has shape ", tensor.shape().DebugString(),
+                                  ", but its activations have ",
+                                  shape.DebugString()));
   }
   *gradient = static_cast<const float*>(tensor.data());
   return absl::OkStatus();

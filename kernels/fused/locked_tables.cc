@@ -18,10 +18,10 @@ using ::tensorflow::Var;
 
 absl::Status CheckTable(const Tensor& tensor, const std::string& name) {
   if (tensor.dtype() != tensorflow::DT_FLOAT || tensor.dims() != 2) {
-    return ToAbsl(InvalidArgument(
-        "table ", name, " must be a float32 matrix, not ",
-        tensorflow::DataTypeString(tensor.dtype()), " of shape ",
-        tensor.shape().DebugString()));
+    return ToAbsl(InvalidArgument("table ", name,
+                                  " must be a float32 matrix, not ",
+                                  tensorflow::DataTypeString(tensor.dtype()),
+                                  " of shape ", tensor.shape().DebugString()));
   }
   return absl::OkStatus();
 }
@@ -66,8 +66,7 @@ absl::Status LockedTables::Lock(OpKernelContext* ctx, int first, int count) {
       continue;
     }
     const ResourceHandle& handle = input.scalar<ResourceHandle>()();
-    TF_RETURN_IF_ERROR(
-        tensorflow::LookupResource(ctx, handle, &variables_[i]));
+    TF_RETURN_IF_ERROR(tensorflow::LookupResource(ctx, handle, &variables_[i]));
     to_lock.push_back(variables_[i].get());
   }
   // Everybody who takes several locks takes them in this order, so that two

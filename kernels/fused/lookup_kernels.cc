@@ -5,14 +5,15 @@
 #include <vector>
 
 #include "kernels/fused/features.h"
-#include "kernels/kernel_registration.h"
 #include "kernels/fused/locked_tables.h"
+#include "kernels/kernel_registration.h"
 #include "kernels/status_bridge.h"
 #include "kernels/tf_executor.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tf_embed/lookup/pooled_lookup.h"
 #include "tf_embed/lookup/sparse_update.h"
+#include "tf_embed/serving/huge_page_mover.h"
 #include "tf_embed/serving/row_gradients.h"
 #include "tf_embed/serving/weight_gradients.h"
 
@@ -25,8 +26,12 @@ using ::tensorflow::OpKernelContext;
 using ::tensorflow::Tensor;
 using ::tensorflow::TensorShape;
 
+// How much of the tables one call moves to huge pages: some 2 milliseconds.
+constexpr int64_t kMovedBytesPerCall = int64_t{8} << 20;
+
 struct LookupScratch {
   std::vector<FeatureIds> ids;
+  std::vector<HugePageMover::Region> regions;
   std::vector<int64_t> table_rows;
   std::vector<LookupTask> tasks;
 };
@@ -40,10 +45,9 @@ absl::Status CheckTables(const FusedFeatures& features,
   for (int i = 0; i < features.num_tables(); ++i) {
     const Tensor& table = *tables.tensors()[i];
     if (table.dim_size(1) != features.table_dim(i)) {
-      return ToAbsl(InvalidArgument("table ", i, " has shape ",
-                                    table.shape().DebugString(),
-                                    ", but the op was built for dimension ",
-                                    features.table_dim(i)));
+      return ToAbsl(InvalidArgument(
+          "table ", i, " has shape ", table.shape().DebugString(),
+          ", but the op was built for dimension ", features.table_dim(i)));
     }
     table_rows.push_back(table.dim_size(0));
   }
@@ -66,8 +70,17 @@ class FusedEmbeddingLookupOp : public OpKernel {
     LockedTables tables(LockedTables::Mode::kRead);
     OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, num_tables()));
     OP_REQUIRES_OK(ctx, CheckTables(features_, tables, scratch->table_rows));
-    OP_REQUIRES_OK(ctx, features_.Group(ctx, scratch->table_rows, executor,
-                                        scratch->ids));
+    OP_REQUIRES_OK(
+        ctx, features_.Group(ctx, scratch->table_rows, executor, scratch->ids));
+    scratch->regions.clear();
+    for (int i = 0; i < num_tables(); ++i) {
+      // A tensor may be another one at each call.
+      if (table_types_[i] != tensorflow::DT_RESOURCE) continue;
+      const Tensor& table = *tables.tensors()[i];
+      scratch->regions.push_back(
+          {table.data(), static_cast<int64_t>(table.TotalBytes())});
+    }
+    huge_pages_.Advance(scratch->regions, kMovedBytesPerCall);
     scratch->tasks.clear();
     for (int i = 0; i < features_.num_features(); ++i) {
       const FeatureIds& ids = scratch->ids[i];
@@ -78,8 +91,7 @@ class FusedEmbeddingLookupOp : public OpKernel {
       const int table = features_.table_of(i);
       LookupTask task;
       task.ids = ids.pooled();
-      task.weights =
-          static_cast<const float*>(tables.tensors()[table]->data());
+      task.weights = static_cast<const float*>(tables.tensors()[table]->data());
       task.dim = features_.table_dim(table);
       task.output = static_cast<float*>(output->data());
       scratch->tasks.push_back(task);
@@ -98,6 +110,7 @@ class FusedEmbeddingLookupOp : public OpKernel {
 
   tensorflow::DataTypeVector table_types_;
   FusedFeatures features_;
+  HugePageMover huge_pages_;
   ScratchPool<LookupScratch> scratch_;
 };
 
@@ -123,8 +136,8 @@ class FusedEmbeddingLookupGradOp : public OpKernel {
   void Compute(OpKernelContext* ctx) override {
     ScratchPool<GradScratch>::Lease scratch(&scratch_);
     TfExecutor executor(ctx);
-    OP_REQUIRES_OK(
-        ctx, features_.Group(ctx, table_rows_, executor, scratch->ids));
+    OP_REQUIRES_OK(ctx,
+                   features_.Group(ctx, table_rows_, executor, scratch->ids));
     for (int table = 0; table < features_.num_tables(); ++table) {
       scratch->sources.clear();
       for (int i = 0; i < features_.num_features(); ++i) {
@@ -163,12 +176,12 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
   explicit FusedEmbeddingLookupWeightsGradOp(OpKernelConstruction* ctx)
       : OpKernel(ctx) {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("Ttables", &table_types_));
-    OP_REQUIRES_OK(
-        ctx, features_.Init(ctx, static_cast<int>(table_types_.size())));
-    OP_REQUIRES(ctx, features_.num_tables() == table_types_.size(),
-                ToAbsl(InvalidArgument("table_shapes must have ",
-                                       table_types_.size(),
-                                       " elements, one a table")));
+    OP_REQUIRES_OK(ctx,
+                   features_.Init(ctx, static_cast<int>(table_types_.size())));
+    OP_REQUIRES(
+        ctx, features_.num_tables() == table_types_.size(),
+        ToAbsl(InvalidArgument("table_shapes must have ", table_types_.size(),
+                               " elements, one a table")));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -177,8 +190,8 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
     LockedTables tables(LockedTables::Mode::kRead);
     OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, features_.num_tables()));
     OP_REQUIRES_OK(ctx, CheckTables(features_, tables, scratch->table_rows));
-    OP_REQUIRES_OK(ctx, features_.Group(ctx, scratch->table_rows, executor,
-                                        scratch->ids));
+    OP_REQUIRES_OK(
+        ctx, features_.Group(ctx, scratch->table_rows, executor, scratch->ids));
     for (int i = 0; i < features_.num_features(); ++i) {
       const int output = features_.weights_of(i);
       if (output < 0) continue;
@@ -188,9 +201,9 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
       OP_REQUIRES_OK(ctx, features_.Gradient(ctx, i, ids, &gradient));
       Tensor* result = nullptr;
       OP_REQUIRES_OK(
-          ctx, ctx->allocate_output(
-                   output, ctx->input(features_.weights_input(i)).shape(),
-                   &result));
+          ctx,
+          ctx->allocate_output(
+              output, ctx->input(features_.weights_input(i)).shape(), &result));
       std::fill_n(result->flat<float>().data(), result->NumElements(), 0.0f);
       WeightGradients(
           ids, features_.combiner(i),

@@ -5,8 +5,8 @@
 
 #include "kernels/config_from_proto.h"
 #include "kernels/fused/features.h"
-#include "kernels/kernel_registration.h"
 #include "kernels/fused/locked_tables.h"
+#include "kernels/kernel_registration.h"
 #include "kernels/status_bridge.h"
 #include "kernels/tf_executor.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -61,10 +61,10 @@ class FusedEmbeddingUpdateOp : public OpKernel {
       optimizers_.push_back(*std::move(optimizer));
       learning_rates_.push_back(table.optimizer.learning_rate);
     }
-    OP_REQUIRES(ctx, slots == num_slots,
-                ToAbsl(InvalidArgument("the optimizers of the tables need ",
-                                       slots, " slot variables, not ",
-                                       num_slots)));
+    OP_REQUIRES(
+        ctx, slots == num_slots,
+        ToAbsl(InvalidArgument("the optimizers of the tables need ", slots,
+                               " slot variables, not ", num_slots)));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -81,10 +81,10 @@ class FusedEmbeddingUpdateOp : public OpKernel {
     for (int i = 0; i < num_tables; ++i) {
       Tensor* table = variables.tensors()[i];
       OP_REQUIRES(ctx, table->dim_size(1) == features_.table_dim(i),
-                  ToAbsl(InvalidArgument("table ", i, " has shape ",
-                                         table->shape().DebugString(),
-                                         ", but the op was built for dimension ",
-                                         features_.table_dim(i))));
+                  ToAbsl(InvalidArgument(
+                      "table ", i, " has shape ", table->shape().DebugString(),
+                      ", but the op was built for dimension ",
+                      features_.table_dim(i))));
       scratch->table_rows.push_back(table->dim_size(0));
       scratch->sources[i].clear();
       scratch->slots[i].clear();
@@ -98,13 +98,13 @@ class FusedEmbeddingUpdateOp : public OpKernel {
         scratch->slots[i].push_back(variable->flat<float>().data());
       }
     }
-    OP_REQUIRES_OK(ctx, features_.Group(ctx, scratch->table_rows, executor,
-                                        scratch->ids));
+    OP_REQUIRES_OK(
+        ctx, features_.Group(ctx, scratch->table_rows, executor, scratch->ids));
     for (int i = 0; i < features_.num_features(); ++i) {
       GradientSource source;
       source.ids = scratch->ids[i].pooled();
-      OP_REQUIRES_OK(ctx, features_.Gradient(ctx, i, scratch->ids[i],
-                                             &source.gradients));
+      OP_REQUIRES_OK(
+          ctx, features_.Gradient(ctx, i, scratch->ids[i], &source.gradients));
       scratch->sources[features_.table_of(i)].push_back(source);
     }
     for (int i = 0; i < num_tables; ++i) {

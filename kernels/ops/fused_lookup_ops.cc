@@ -34,7 +34,8 @@ absl::Status SparsePositions(InferenceContext* c, int input, ShapeHandle* out) {
     *out = c->UnknownShape();
     return absl::OkStatus();
   }
-  if (c->Rank(dense) < 1) return ToAbsl(InvalidArgument("a sparse feature is a scalar"));
+  if (c->Rank(dense) < 1)
+    return ToAbsl(InvalidArgument("a sparse feature is a scalar"));
   return c->Subshape(dense, 0, -1, out);
 }
 
@@ -53,19 +54,20 @@ absl::Status FusedLookupShape(InferenceContext* c) {
   const size_t num_features = c->num_outputs();
   if (forms.size() != num_features || feature_tables.size() != num_features ||
       sequence_lengths.size() != num_features) {
-    return ToAbsl(InvalidArgument("attributes that describe features must have ",
-                           num_features, " elements, one a feature"));
+    return ToAbsl(
+        InvalidArgument("attributes that describe features must have ",
+                        num_features, " elements, one a feature"));
   }
   for (size_t i = 0; i < num_features; ++i) {
     const int table = feature_tables[i];
     if (table < 0 || table >= static_cast<int>(table_shapes.size()) ||
         table_shapes[table].dims() != 2) {
       return ToAbsl(InvalidArgument("feature_tables[", i, "] = ", table,
-                             " names no table of rank 2"));
+                                    " names no table of rank 2"));
     }
     const int64_t dim = table_shapes[table].dim_size(1);
-    const ShapeHandle row = c->Vector(
-        dim < 0 ? c->UnknownDim() : c->MakeDim(dim));
+    const ShapeHandle row =
+        c->Vector(dim < 0 ? c->UnknownDim() : c->MakeDim(dim));
     const std::string& form = forms[i];
     ShapeHandle positions;
     if (form == "dense") {
@@ -75,9 +77,8 @@ absl::Status FusedLookupShape(InferenceContext* c) {
       TF_RETURN_IF_ERROR(c->WithRank(c->input(indices++), 1, &splits));
       DimensionHandle rows;
       TF_RETURN_IF_ERROR(c->Subtract(c->Dim(splits, 0), 1, &rows));
-      positions = form == "ragged"
-                      ? c->Vector(rows)
-                      : c->Matrix(rows, sequence_lengths[i]);
+      positions = form == "ragged" ? c->Vector(rows)
+                                   : c->Matrix(rows, sequence_lengths[i]);
     } else {
       ++indices;
       TF_RETURN_IF_ERROR(SparsePositions(c, dense_shapes++, &positions));
@@ -101,7 +102,8 @@ absl::Status FusedLookupGradShape(InferenceContext* c) {
   TF_RETURN_IF_ERROR(c->GetAttr("table_shapes", &table_shapes));
   const int num_tables = table_shapes.size();
   if (c->num_outputs() != 2 * num_tables) {
-    return ToAbsl(InvalidArgument("table_shapes must have num_tables elements"));
+    return ToAbsl(
+        InvalidArgument("table_shapes must have num_tables elements"));
   }
   for (int i = 0; i < num_tables; ++i) {
     const DimensionHandle rows = c->UnknownDim();

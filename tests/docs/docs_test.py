@@ -1,5 +1,6 @@
 """The Python examples of README and docs/ run as they stand there."""
 
+import functools
 import pathlib
 import re
 import subprocess
@@ -21,6 +22,7 @@ def _examples() -> list:
     return found
 
 
+@functools.cache
 def _run(code: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120

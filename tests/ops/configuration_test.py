@@ -1,5 +1,9 @@
 """The life of the engine: configuration ops, their chain, what they refuse."""
 
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -272,6 +276,46 @@ def test_Configure_Refuses(
     # The engine that was there goes on.
     assert _is_initialized(active.SerializeToString())
     small_model.assert_works(active)
+
+
+_ROOM_FOR_ONE = """
+    import re, resource
+    from tests.ops import harness, small_model
+    import tensorflow as tf
+
+    config = small_model.feature_config()
+    # 400 MB that are never touched, so no memory is taken.
+    config.table_descriptor[0].vocabulary_size = 50_000_000
+    harness.configure(config)
+    status = open("/proc/self/status").read()
+    used = int(re.search(r"VmSize:\\s*(\\d+)", status)[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000,) * 2)
+    config.table_descriptor[0].vocabulary_size += 50_000_000
+    try:
+        harness.configure(config)
+    except tf.errors.ResourceExhaustedError:
+        print("too large")
+    config.table_descriptor[0].vocabulary_size -= 50_000_000
+    assert harness.op(
+        "IsTPUEmbeddingInitialized", config=config.SerializeToString())
+    small_model.enqueue("inference")
+    harness.configure(config)
+    print("replaced")
+"""
+
+
+def test_Configure_AgainWhereThereIsRoomForOneEngineOnly() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(_ROOM_FOR_ONE)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=os.environ,
+        check=False,
+    )
+    assert result.stdout.split("\n") == ["too large", "replaced", ""], result.stderr[
+        -2000:
+    ]
 
 
 def test_Configure_EmptyOrUnparsable() -> None:

@@ -1,6 +1,7 @@
 """Calls ops of the family by name, hidden ones included; one program per test."""
 
 import contextlib
+import ctypes
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -75,6 +76,16 @@ def op(name: str, **kwargs: Any) -> Any:
         outputs.append(rest[0] if size is None else rest[:size])
         rest = rest[1 if size is None else size :]
     return outputs[0] if len(outputs) == 1 else outputs
+
+
+def library() -> ctypes.CDLL:
+    """The plugin, as this process has loaded it, for its C functions."""
+    with open("/proc/self/maps") as maps:
+        path = next(line.split()[-1] for line in maps if "libtf_embed.so" in line)
+    loaded = ctypes.CDLL(path)
+    loaded.TfEmbed_SetRecvTimeoutSeconds.argtypes = [ctypes.c_double]
+    loaded.TfEmbed_RecvTimeoutSeconds.restype = ctypes.c_double
+    return loaded
 
 
 def on_core(core: int) -> Any:

@@ -1,6 +1,5 @@
 """Enqueue, Recv and Send as a protocol: order, modes, cores, waiting, errors."""
 
-import ctypes
 import threading
 import time
 from collections.abc import Iterator
@@ -369,19 +368,9 @@ def test_Recv_HonoursCancellation(config: Any) -> None:
     small_model.assert_works(config)
 
 
-def _library() -> ctypes.CDLL:
-    """The plugin that the process has loaded."""
-    with open("/proc/self/maps") as maps:
-        path = next(line.split()[-1] for line in maps if "libtf_embed" in line)
-    library = ctypes.CDLL(path)
-    library.TfEmbed_SetRecvTimeoutSeconds.argtypes = [ctypes.c_double]
-    library.TfEmbed_RecvTimeoutSeconds.restype = ctypes.c_double
-    return library
-
-
 def test_Recv_TimeLimit() -> None:
     config = small_model.configured(small_model.feature_config(num_tensor_cores=4))
-    library = _library()
+    library = harness.library()
     library.TfEmbed_SetRecvTimeoutSeconds(0.05)
     try:
         assert library.TfEmbed_RecvTimeoutSeconds() == 0.05
@@ -408,6 +397,30 @@ def test_UpdateIsJointAndWaitsForTheLastCore() -> None:
     small_model.assert_tables(
         config, small_model.parameters_after(1, num_cores=3), rtol=2**-22
     )
+
+
+def test_CoresRunInThreadsOfTheirOwn() -> None:
+    num_cores, steps = 8, 40
+    config = small_model.configured(
+        small_model.feature_config(num_tensor_cores=num_cores)
+    )
+
+    def run(core: int) -> list[float]:
+        seen = []
+        for _ in range(steps):
+            small_model.enqueue(device_ordinal=core)
+            seen.append(float(harness.recv(config, core)[0][0, 0]))
+            _send(config, core)
+        return seen
+
+    threads = [_in_thread(lambda core=core: run(core)) for core in range(num_cores)]
+    for thread, result in threads:
+        thread.join(120)
+        # Each step sees all cores' updates of the steps before.
+        assert result == [[-float(num_cores * step) for step in range(steps)]]
+    shared = small_model.parameters()[0][0]
+    shared[[0, 1, 2, 3, 5, 6]] -= num_cores * steps
+    np.testing.assert_array_equal(harness.retrieve(config, 0)[0], shared)
 
 
 def test_Recv_OnDeviceWithoutCore() -> None:

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import tensorflow as tf
+
 import tf_embed
 
 STOCK = tf.tpu.experimental.embedding.TPUEmbeddingForServing

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-import tf_embed
 from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.saved_model import loader_impl
+
+import tf_embed
 
 embedding = tf.tpu.experimental.embedding
 STOCK = embedding.TPUEmbeddingForServing
@@ -89,7 +90,9 @@ def test_unknown_batch_sizes_are_traced_once():
 @pytest.mark.parametrize("traced", [False, True])
 def test_keras_optimizer_trains_as_with_stock(traced):
     results = []
-    layers = [cls(_features(), None) for cls in (STOCK, tf_embed.TPUEmbeddingForServing)]
+    layers = [
+        cls(_features(), None) for cls in (STOCK, tf_embed.TPUEmbeddingForServing)
+    ]
     for layer in layers:
         layer.build()
     _copy_tables(*layers)
@@ -156,9 +159,7 @@ def test_apply_gradients_is_one_adagrad_step(direct, traced):
         _reference_adagrad(table, accumulators, rows, gradient[rows], 0.5)
         variables = layer._variables[name]
         np.testing.assert_allclose(variables["parameters"], table, rtol=2e-6)
-        np.testing.assert_allclose(
-            variables["accumulators"], accumulators, rtol=1e-6
-        )
+        np.testing.assert_allclose(variables["accumulators"], accumulators, rtol=1e-6)
 
 
 def test_apply_gradients_without_optimizer_is_refused():
@@ -210,7 +211,10 @@ def test_update_leaves_earlier_reads_alone():
 
 @pytest.mark.parametrize(
     ("writer", "reader"),
-    [(STOCK, tf_embed.TPUEmbeddingForServing), (tf_embed.TPUEmbeddingForServing, STOCK)],
+    [
+        (STOCK, tf_embed.TPUEmbeddingForServing),
+        (tf_embed.TPUEmbeddingForServing, STOCK),
+    ],
 )
 @pytest.mark.parametrize("with_optimizer", [True, False])
 def test_checkpoints_are_interchangeable(writer, reader, with_optimizer, tmp_path):
@@ -248,9 +252,7 @@ def _save(model, path, **options):
     # Traced before it is saved: the export must not contain this trace.
     model.serve.get_concrete_function(*specs)
     model.serve(_inputs()["watched"], _inputs()["favourite"])
-    tf.saved_model.save(
-        model, str(path), options=tf.saved_model.SaveOptions(**options)
-    )
+    tf.saved_model.save(model, str(path), options=tf.saved_model.SaveOptions(**options))
 
 
 def _ops_of(path):

@@ -9,9 +9,10 @@ import sys
 import types
 
 import tensorflow as tf
-import tf_embed
 from tensorflow.python import tpu
 from tensorflow.python.tpu import tpu_embedding_for_serving
+
+import tf_embed
 
 _OURS = {
     "TPUEmbeddingForServing": tf_embed.TPUEmbeddingForServing,
@@ -22,6 +23,4 @@ substitute = types.ModuleType(tpu_embedding_for_serving.__name__)
 substitute.__dict__.update(tpu_embedding_for_serving.__dict__, **_OURS)
 sys.modules[substitute.__name__] = substitute
 tpu.tpu_embedding_for_serving = substitute
-tf.tpu.experimental.embedding.TPUEmbeddingForServing = (
-    tf_embed.TPUEmbeddingForServing
-)
+tf.tpu.experimental.embedding.TPUEmbeddingForServing = tf_embed.TPUEmbeddingForServing

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 from tensorflow.python.tpu.ops import tpu_ops
 from vtpu_testing import CORES, per_replica, run
 
@@ -116,7 +117,7 @@ REDUCTIONS = {
 def test_xla_all_reduce(name):
     inputs = values(tf.float32, [3])
     results = collective(
-        lambda x: tf.raw_ops.XlaAllReduce(
+        lambda x: gen_xla_ops.xla_all_reduce(
             input=x,
             group_assignment=[list(range(CORES))],
             reduce_op=name,
@@ -132,7 +133,7 @@ def test_xla_all_reduce(name):
 def test_xla_reduce_scatter():
     inputs = values(tf.float32, [2, CORES])
     results = collective(
-        lambda x: tf.raw_ops.XlaReduceScatter(
+        lambda x: gen_xla_ops.xla_reduce_scatter(
             input=x,
             group_assignment=[list(range(CORES))],
             scatter_dimension=1,

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.eager import cancellation
 from tensorflow.python.tpu.ops import tpu_ops
-from vtpu_testing import CORES, per_replica, replica_context, run, strategy
+from vtpu_testing import CORES, per_replica, replica_context, resolver, run, strategy
 
 
 def all_sum(x):
@@ -125,7 +125,7 @@ def test_cancelled_wait_of_the_host_for_an_outfeed():
         return tpu_ops.outfeed_dequeue(tf.int32, [], device_ordinal=CORES - 1)
 
     # What the test before left behind goes with the system.
-    tf.tpu.experimental.initialize_tpu_system(None)
+    tf.tpu.experimental.initialize_tpu_system(resolver())
     manager = cancellation.CancellationManager()
     function = manager.get_cancelable_function(host.get_concrete_function())
     errors = []

@@ -12,11 +12,11 @@ import tf_embed
 from tf_embed import virtual_tpu
 
 CORES = 4
+virtual_tpu.enable(num_cores=CORES)  # before any tensor is made
 
 
 @functools.cache
 def resolver():
-    virtual_tpu.enable(num_cores=CORES)
     found = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
     tf.tpu.experimental.initialize_tpu_system(found)
     return found

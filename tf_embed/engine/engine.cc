@@ -549,6 +549,17 @@ EngineStats EngineImpl::Stats() const {
 
 }  // namespace
 
+Status Engine::Check(EngineConfig config, const Engine* replaced) {
+  TF_EMBED_RETURN_IF_ERROR(Populate(config));
+  int64_t reclaimable_bytes = 0;
+  if (replaced != nullptr) {
+    for (const TableStats& table : replaced->Stats().tables) {
+      reclaimable_bytes += table.table_bytes;
+    }
+  }
+  return PlanTables(config, reclaimable_bytes).status();
+}
+
 StatusOr<std::shared_ptr<Engine>> Engine::Create(EngineConfig config,
                                                  const EngineOptions& options) {
   TF_EMBED_RETURN_IF_ERROR(Populate(config));

@@ -59,6 +59,10 @@ class Engine {
   // the tables cannot fit into memory.
   static StatusOr<std::shared_ptr<Engine>> Create(EngineConfig config,
                                                   const EngineOptions& options);
+  // Everything that Create would refuse, found without allocating: so that an
+  // engine is given up only for one that can take its place. The memory of
+  // `replaced`, if not null, counts as free.
+  static Status Check(EngineConfig config, const Engine* replaced);
   virtual ~Engine() = default;
 
   virtual const EngineConfig& config() const = 0;  // populated

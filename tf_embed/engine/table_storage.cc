@@ -114,14 +114,25 @@ void TableStorage::CopyTo(const ShardRows& shard,
   }
 }
 
-StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config) {
+StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
+                                               int64_t reclaimable_bytes) {
   std::vector<TableStorage> tables;
-  const int64_t available_bytes = AvailableMemoryBytes();
+  int64_t left_bytes = AvailableMemoryBytes();
+  if (left_bytes <= std::numeric_limits<int64_t>::max() - reclaimable_bytes) {
+    left_bytes += reclaimable_bytes;
+  }
   for (const TableConfig& table_config : config.tables) {
     TableStorage table;
-    TF_EMBED_RETURN_IF_ERROR(table.PlanSize(table_config, available_bytes));
+    TF_EMBED_RETURN_IF_ERROR(table.PlanSize(table_config, left_bytes));
+    left_bytes -= table.bytes();
     tables.push_back(std::move(table));
   }
+  return tables;
+}
+
+StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config) {
+  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
+                            PlanTables(config, /*reclaimable_bytes=*/0));
   for (size_t t = 0; t < tables.size(); ++t) {
     TF_EMBED_RETURN_IF_ERROR(tables[t].Allocate(config.tables[t]));
   }

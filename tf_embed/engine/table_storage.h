@@ -34,6 +34,8 @@ class TableStorage {
   void CopyTo(const ShardRows& shard, Span<float* const> values) const;
 
  private:
+  friend StatusOr<std::vector<TableStorage>> PlanTables(
+      const EngineConfig& config, int64_t reclaimable_bytes);
   friend StatusOr<std::vector<TableStorage>> CreateTables(
       const EngineConfig& config);
   TableStorage() = default;
@@ -52,8 +54,13 @@ class TableStorage {
   std::vector<float*> pointers_;  // to variables_
 };
 
+// The tables of a populated config without their memory: everything that can
+// be refused before anything is allocated. `reclaimable_bytes` count as free.
+StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
+                                               int64_t reclaimable_bytes);
+
 // All tables of a populated config: parameters 0, slots at their optimizer's
-// initial value. Sizes are checked before anything is allocated.
+// initial value.
 StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config);
 
 }  // namespace tf_embed

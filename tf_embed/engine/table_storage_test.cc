@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tf_embed/base/memory_info.h"
 
 namespace tf_embed {
 namespace {
@@ -67,6 +68,15 @@ TEST(TableStorageTest, SizesAreCheckedBeforeAnythingIsAllocated) {
 }
 
 // Each fits, but not all of them.
+TEST(TableStorageTest, MemoryToBeFreedCountsAsFree) {
+  const int64_t available = AvailableMemoryBytes();
+  const EngineConfig config = OneTable(available / 4 / 8 * 5, 8, SgdParams{});
+  EXPECT_EQ(PlanTables(config, 0).status().code(),
+            StatusCode::kResourceExhausted);
+  const Status status = PlanTables(config, 5 * available).status();
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
 TEST(TableStorageTest, TablesThatDoNotFitTogetherAreRefused) {
   EngineConfig config = OneTable(int64_t{1} << 24, 64, SgdParams{});
   config.tables.resize(4096, config.tables[0]);  // 16 TiB

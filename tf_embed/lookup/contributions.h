@@ -94,7 +94,8 @@ struct WideContribution {
 template <class Contribution>
 Contribution* SortById(Contribution* contributions, Contribution* spare,
                        size_t n, int low_bit, int high_bit) {
-  // Below this, clearing and adding up histograms costs more than comparing.
+  // Few contributions do not repay clearing and adding up histograms. An
+  // estimate, not tuned.
   constexpr size_t kFewContributions = 64;
   if (!Contribution::kSortsByDigits || n <= kFewContributions) {
     std::sort(contributions, contributions + n);

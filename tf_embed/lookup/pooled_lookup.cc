@@ -48,8 +48,9 @@ void LookupPositions(const BasicLookupTask<int32_t>& task, int64_t begin,
   }
 }
 
-// Cost is counted in bytes read and written. A piece of this cost takes about
-// 30 microseconds, some ten times as long as handing it to a thread.
+// Cost is counted in bytes read and written. Pieces are to be large against
+// the few microseconds that handing one to a thread takes; an estimate, not
+// tuned.
 constexpr int64_t kMinPieceCost = 256 << 10;
 constexpr int64_t kPiecesPerThread = 8;  // so that all finish at about a time
 

@@ -230,7 +230,7 @@ int64_t Cost(const TablePlan& plan) {
 // Cuts tables so that no piece is much more than its share of the work.
 void CutTables(std::vector<TablePlan>& plans, int num_threads) {
   constexpr int64_t kPiecesPerThread = 4;
-  constexpr int64_t kMinPieceCost = 1 << 20;  // about 100 microseconds
+  constexpr int64_t kMinPieceCost = 1 << 20;  // an estimate, not tuned
   constexpr int kMaxBucketBits = 8;
   if (num_threads == 1) return;
   int64_t total = 0;

@@ -27,8 +27,9 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// kDim is the width where the compiler may know it (addresses by shifts and
-// prefetches without a loop: measured 1.3x on Zipf ids), or 0.
+// kDim is the width where the compiler may know it, or 0. Known, the loop over
+// the lines of a row to prefetch unrolls: measured 1.35x on W2 with uniform
+// ids and 1.26x with Zipf ids (Zen 5, dim 64).
 template <int64_t kDim = 0>
 class FloatRows {
  public:

@@ -168,8 +168,7 @@ void FeatureIds::SetScales(Combiner combiner) {
   if (pooled_.weights.empty()) {
     for (int64_t p = 0; p < num_positions; ++p) {
       const float count = static_cast<float>(offsets[p + 1] - offsets[p]);
-      scales_[p] =
-          count == 0 ? 1.0f : 1.0f / (mean ? count : std::sqrt(count));
+      scales_[p] = count == 0 ? 1.0f : 1.0f / (mean ? count : std::sqrt(count));
     }
   } else {
     const float* weights = pooled_.weights.data();
@@ -179,7 +178,8 @@ void FeatureIds::SetScales(Combiner combiner) {
         total += mean ? weights[j] : weights[j] * weights[j];
       }
       if (!mean) total = std::sqrt(total);
-      if (total == 0 && offsets[p] < offsets[p + 1]) zero_positions_.push_back(p);
+      if (total == 0 && offsets[p] < offsets[p + 1])
+        zero_positions_.push_back(p);
       scales_[p] = total == 0 ? 0.0f : 1.0f / total;
     }
   }
@@ -395,9 +395,10 @@ Status FeatureIds::GroupSparseSequence(const FeatureSpec& spec,
                                        int64_t table_rows) {
   TF_EMBED_RETURN_IF_ERROR(CheckSparse(spec, input));
   if (input.dense_shape.size() != 2) {
-    return InvalidArgument("a sequence feature needs a sparse tensor of rank 2, "
-                           "not ",
-                           input.dense_shape.size(), Of(spec));
+    return InvalidArgument(
+        "a sequence feature needs a sparse tensor of rank 2, "
+        "not ",
+        input.dense_shape.size(), Of(spec));
   }
   const int64_t rows = input.dense_shape[0];
   const int64_t length = spec.sequence_length;
@@ -432,8 +433,8 @@ Status FeatureIds::LoadSplits(const FeatureSpec& spec,
                               const ArrayView& splits) {
   const int64_t size = splits.num_elements();
   if (splits.rank() != 1 || size < 1) {
-    return InvalidArgument("row splits must be a vector of at least one element",
-                           Of(spec));
+    return InvalidArgument(
+        "row splits must be a vector of at least one element", Of(spec));
   }
   if (splits.type == ArrayView::Type::kInt64) {
     pooled_.offsets = {static_cast<const int64_t*>(splits.data),
@@ -452,8 +453,8 @@ Status FeatureIds::LoadSplits(const FeatureSpec& spec,
   }
   for (int64_t i = 1; i < size; ++i) {
     if (pooled_.offsets[i] < pooled_.offsets[i - 1]) {
-      return InvalidArgument("Invalid row split size: row_splits[", i, "] = ",
-                             pooled_.offsets[i], " is less than ",
+      return InvalidArgument("Invalid row split size: row_splits[", i,
+                             "] = ", pooled_.offsets[i], " is less than ",
                              pooled_.offsets[i - 1], Of(spec));
     }
   }
@@ -485,7 +486,8 @@ Status FeatureIds::GroupRagged(const FeatureSpec& spec,
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t begin = pooled_.offsets[row];
     for (int64_t j = begin; j < pooled_.offsets[row + 1]; ++j) {
-      positions_[j] = j - begin < length ? row * length + (j - begin) : kLeftOut;
+      positions_[j] =
+          j - begin < length ? row * length + (j - begin) : kLeftOut;
     }
   }
   int64_t positions = 0;

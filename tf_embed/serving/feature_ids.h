@@ -52,8 +52,8 @@ struct FeatureSpec {
 // The tensors of one call. Ids, indices and splits are int32 or int64, weights
 // float32. What a form has no use for stays empty.
 struct FeatureInput {
-  ArrayView ids;                // [N]; any shape where dense
-  ArrayView indices_or_splits;  // sparse: [N, rank]; ragged: [rows + 1]
+  ArrayView ids;                    // [N]; any shape where dense
+  ArrayView indices_or_splits;      // sparse: [N, rank]; ragged: [rows + 1]
   Span<const int64_t> dense_shape;  // [rank] of a sparse feature
   bool weighted = false;
   ArrayView weights;  // [N]

@@ -104,9 +104,9 @@ TEST(FeatureIdsTest, Int32IdsAreWidened) {
 TEST(FeatureIdsTest, Sparse_EndsAtTheLastRowThatHasAnId) {
   Tensors t{{1, 2, 3}, {0, 0, 2, 0, 2, 1}, {5, 2}};
   FeatureIds ids;
-  ASSERT_TRUE(ids.Group(Spec(FeatureForm::kSparse, Combiner::kMean), t.input(),
-                        4)
-                  .ok());
+  ASSERT_TRUE(
+      ids.Group(Spec(FeatureForm::kSparse, Combiner::kMean), t.input(), 4)
+          .ok());
   EXPECT_THAT(Copy(ids.position_shape()), ElementsAre(3));
   EXPECT_THAT(Copy(ids.pooled().offsets), ElementsAre(0, 1, 1, 3));
   EXPECT_THAT(Copy(ids.pooled().scales), ElementsAre(1.0f, 1.0f, 0.5f));
@@ -123,9 +123,9 @@ TEST(FeatureIdsTest, SparseSafe_PrunesAndSortsAndRemembersEntries) {
   Tensors t{{1, -2, 3, 2}, {1, 0, 0, 0, 0, 1, 1, 1}, {3, 2}};
   t.weights = {2, 1, 4, -1};
   FeatureIds ids;
-  ASSERT_TRUE(ids.Group(Spec(FeatureForm::kSparseSafe, Combiner::kMean),
-                        t.input(), 4)
-                  .ok());
+  ASSERT_TRUE(
+      ids.Group(Spec(FeatureForm::kSparseSafe, Combiner::kMean), t.input(), 4)
+          .ok());
   EXPECT_THAT(Copy(ids.pooled().offsets), ElementsAre(0, 1, 2, 2));
   EXPECT_THAT(Copy(ids.pooled().ids), ElementsAre(3, 1));
   EXPECT_THAT(Copy(ids.entries()), ElementsAre(2, 0));
@@ -180,9 +180,9 @@ TEST(FeatureIdsTest, Ragged_WeightsThatSumToZeroMakeAZeroPosition) {
   Tensors t{{1, 2, 3}, {0, 2, 2, 3}};
   t.weights = {1, -1, 2};
   FeatureIds ids;
-  ASSERT_TRUE(ids.Group(Spec(FeatureForm::kRagged, Combiner::kMean), t.input(),
-                        4)
-                  .ok());
+  ASSERT_TRUE(
+      ids.Group(Spec(FeatureForm::kRagged, Combiner::kMean), t.input(), 4)
+          .ok());
   EXPECT_THAT(Copy(ids.zero_positions()), ElementsAre(0));
   EXPECT_THAT(Copy(ids.pooled().scales), ElementsAre(0.0f, 0.0f, 0.5f));
 }
@@ -191,9 +191,9 @@ TEST(FeatureIdsTest, Ragged_SqrtnScalesByTheRootOfTheSumOfSquares) {
   Tensors t{{1, 2}, {0, 2}};
   t.weights = {3, -4};
   FeatureIds ids;
-  ASSERT_TRUE(ids.Group(Spec(FeatureForm::kRagged, Combiner::kSqrtn), t.input(),
-                        4)
-                  .ok());
+  ASSERT_TRUE(
+      ids.Group(Spec(FeatureForm::kRagged, Combiner::kSqrtn), t.input(), 4)
+          .ok());
   EXPECT_THAT(Copy(ids.pooled().scales), ElementsAre(0.2f));
 }
 
@@ -228,8 +228,8 @@ class FeatureIdsBadInputTest : public ::testing::TestWithParam<BadInput> {};
 TEST_P(FeatureIdsBadInputTest, IsNamed) {
   Tensors tensors = GetParam().tensors;
   FeatureIds ids;
-  const Status status = ids.Group(Spec(GetParam().form, Combiner::kMean, 2),
-                                  tensors.input(), 4);
+  const Status status =
+      ids.Group(Spec(GetParam().form, Combiner::kMean, 2), tensors.input(), 4);
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr(GetParam().message));
   EXPECT_THAT(status.message(), HasSubstr("(feature 'f')"));

@@ -24,7 +24,9 @@ void WeightGradients(const FeatureIds& ids, Combiner combiner,
     const float* g = gradient + p * dim;
     const int64_t begin = pooled.offsets[p], end = pooled.offsets[p + 1];
     const float scale = pooled.scales.empty() ? 1.0f : pooled.scales[p];
-    const auto entry = [&](int64_t j) { return entries.empty() ? j : entries[j]; };
+    const auto entry = [&](int64_t j) {
+      return entries.empty() ? j : entries[j];
+    };
     float mean = 0;
     for (int64_t j = begin; j < end; ++j) {
       const float dot = Dot(table + pooled.ids[j] * dim, g, dim);

@@ -153,7 +153,7 @@ def _split_inputs(op: Any) -> tuple[list[Any], dict[str, list[Any]]]:
     return tables, arguments
 
 
-@ops.RegisterGradient("TfEmbed>FusedEmbeddingLookup")  # type: ignore[misc]
+@ops.RegisterGradient("TfEmbed>FusedEmbeddingLookup")  # type: ignore[untyped-decorator]
 def _fused_lookup_gradient(op: Any, *gradients: Any) -> list[Any]:
     tables, arguments = _split_inputs(op)
     attrs = {name: op.get_attr(name) for name in _FEATURE_ATTRS}
@@ -163,9 +163,7 @@ def _fused_lookup_gradient(op: Any, *gradients: Any) -> list[Any]:
         gradients=dense, num_tables=len(tables), **arguments, **attrs
     )
     table_gradients = [
-        tf.IndexedSlices(
-            value, row, tf.constant(shape.as_list(), tf.int64)
-        )
+        tf.IndexedSlices(value, row, tf.constant(shape.as_list(), tf.int64))
         for value, row, shape in zip(values, rows, shapes, strict=True)
     ]
     num_weights = len(arguments["weights"])

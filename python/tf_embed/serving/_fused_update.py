@@ -10,7 +10,7 @@ from tf_embed.serving import _own_ops
 from tf_embed.serving._fused_lookup import FusedFeature, FusedInputs
 
 
-def _config(table_configs: Sequence[Any]) -> str:
+def _config(table_configs: Sequence[Any]) -> Any:
     """The optimizers of the tables, as the op takes them."""
     config = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration()
     for i, table in enumerate(table_configs):
@@ -64,9 +64,7 @@ def fused_update(
     }
     configs = [config_of[id(table)] for table in inputs.tables]
     slots = [
-        slot
-        for config in configs
-        for slot in _slots(config, variables[config.name])
+        slot for config in configs for slot in _slots(config, variables[config.name])
     ]
     return _own_ops.fused_embedding_update(
         tables=[table.handle for table in inputs.tables],

@@ -20,8 +20,11 @@ _COMBINERS = ("sum", "mean", "sqrtn")
 def _fusible_table(table: Any) -> bool:
     if not isinstance(table, (tf.Tensor, resource_variable_ops.BaseResourceVariable)):
         return False
-    return table.dtype == tf.float32 and table.shape.is_fully_defined() and (
-        table.shape.rank == 2 and table.shape[1] > 0
+    return bool(
+        table.dtype == tf.float32
+        and table.shape.is_fully_defined()
+        and table.shape.rank == 2
+        and table.shape[1] > 0
     )
 
 
@@ -42,14 +45,12 @@ def _check(path: str, inp: Any, weight: Any, feature: Any) -> None:
     if isinstance(inp, tf.Tensor):
         if feature.max_sequence_length > 0:
             raise ValueError(
-                f"Feature {path} is a sequence feature but a dense tensor was"
-                " passed."
+                f"Feature {path} is a sequence feature but a dense tensor was passed."
             )
     elif isinstance(inp, tf.RaggedTensor):
         if inp.shape.rank != 2:
             raise ValueError(
-                "Only rank 2 ragged tensor is supported, but got rank"
-                f" {inp.shape.rank}"
+                f"Only rank 2 ragged tensor is supported, but got rank {inp.shape.rank}"
             )
     elif not isinstance(inp, tf.SparseTensor):
         raise ValueError(

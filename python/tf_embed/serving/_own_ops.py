@@ -24,9 +24,7 @@ _OPS = (
 def _make_module() -> Any:
     _loader.load()
     definitions = op_def_pb2.OpList(op=[op_def_registry.get(op) for op in _OPS])
-    source = _pywrap_python_op_gen.GetPythonWrappers(
-        definitions.SerializeToString()
-    )
+    source = _pywrap_python_op_gen.GetPythonWrappers(definitions.SerializeToString())
     module = types.ModuleType(__name__ + ".generated")
     exec(source, module.__dict__)  # noqa: S102, what load_op_library does
     return module
