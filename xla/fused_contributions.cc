@@ -189,7 +189,8 @@ absl::StatusOr<FusedContributions> LowerContributions(
   }
 
   const Combiner combiner = feature.spec.combiner;
-  const bool weighted = feature.weights >= 0;
+  // The other forms have no use for weights, as on the CPU.
+  const bool weighted = feature.weights >= 0 && Combines(form);
   xla::XlaOp weights =
       weighted
           ? ctx->Input(feature.weights)
