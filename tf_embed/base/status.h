@@ -116,15 +116,15 @@ class [[nodiscard]] StatusOr {
 #define TF_EMBED_CONCAT_INNER_(a, b) a##b
 #define TF_EMBED_CONCAT_(a, b) TF_EMBED_CONCAT_INNER_(a, b)
 
-#define TF_EMBED_RETURN_IF_ERROR(expr)            \
-  do {                                            \
-    ::tf_embed::Status tf_embed_status_ = (expr); \
+#define TF_EMBED_RETURN_IF_ERROR(expr)                   \
+  do {                                                   \
+    ::tf_embed::Status tf_embed_status_ = (expr);        \
     if (!tf_embed_status_.ok()) return tf_embed_status_; \
   } while (false)
 
-#define TF_EMBED_ASSIGN_OR_RETURN(lhs, expr) \
-  TF_EMBED_ASSIGN_OR_RETURN_(                \
-      TF_EMBED_CONCAT_(tf_embed_status_or_, __LINE__), lhs, expr)
+#define TF_EMBED_ASSIGN_OR_RETURN(lhs, expr)                                  \
+  TF_EMBED_ASSIGN_OR_RETURN_(TF_EMBED_CONCAT_(tf_embed_status_or_, __LINE__), \
+                             lhs, expr)
 #define TF_EMBED_ASSIGN_OR_RETURN_(var, lhs, expr) \
   auto var = (expr);                               \
   if (!var.ok()) return var.status();              \

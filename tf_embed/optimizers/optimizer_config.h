@@ -121,15 +121,13 @@ struct FrequencyEstimatorParams {
 struct UserDefinedProgramParams {};  // refused when the engine is configured
 struct AssignParams {};
 
-using OptimizerParams =
-    std::variant<std::monostate, SgdParams, AdagradParams,
-                 AdagradMomentumParams, BoundedAdagradParams,
-                 FrequencyAwareAdagradParams, FtrlParams, AdamParams,
-                 MomentumParams, LionParams, RmsPropParams,
-                 CenteredRmsPropParams, AdadeltaParams, ProximalAdagradParams,
-                 OnlineYogiParams, ProximalYogiParams, MdlAdagradLightParams,
-                 FrequencyEstimatorParams, UserDefinedProgramParams,
-                 AssignParams>;
+using OptimizerParams = std::variant<
+    std::monostate, SgdParams, AdagradParams, AdagradMomentumParams,
+    BoundedAdagradParams, FrequencyAwareAdagradParams, FtrlParams, AdamParams,
+    MomentumParams, LionParams, RmsPropParams, CenteredRmsPropParams,
+    AdadeltaParams, ProximalAdagradParams, OnlineYogiParams, ProximalYogiParams,
+    MdlAdagradLightParams, FrequencyEstimatorParams, UserDefinedProgramParams,
+    AssignParams>;
 
 struct OptimizerConfig {
   LearningRate learning_rate;
