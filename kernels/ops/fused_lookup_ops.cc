@@ -14,14 +14,50 @@ using ::tensorflow::shape_inference::DimensionHandle;
 using ::tensorflow::shape_inference::InferenceContext;
 using ::tensorflow::shape_inference::ShapeHandle;
 
-// Where the tensors of a feature stand in the op's input lists.
-absl::Status InputStart(InferenceContext* c, const char* list, int* start) {
-  std::vector<ShapeHandle> unused;
-  *start = 0;
-  for (const char* name : {"tables", "ids", "indices", "dense_shapes"}) {
-    if (std::string(name) == list) return absl::OkStatus();
-    TF_RETURN_IF_ERROR(c->input(name, &unused));
-    *start += unused.size();
+// Where the lists that shapes depend on begin among the op's inputs.
+struct InputLists {
+  int ids = 0, indices = 0, dense_shapes = 0;
+};
+
+bool IsRagged(const std::string& form) {
+  return form == "ragged" || form == "ragged_sequence";
+}
+
+bool IsSparse(const std::string& form) {
+  return form == "sparse" || form == "sparse_safe" || form == "sparse_sequence";
+}
+
+// InvalidArgument where the lists are not as long as the forms ask for.
+absl::Status FindInputLists(InferenceContext* c,
+                            const std::vector<std::string>& forms,
+                            InputLists* lists) {
+  size_t num_sparse = 0, num_ragged = 0;
+  for (const std::string& form : forms) {
+    if (form != "dense" && !IsRagged(form) && !IsSparse(form)) {
+      return ToAbsl(
+          InvalidArgument("forms has the unknown element '", form, "'"));
+    }
+    num_sparse += IsSparse(form);
+    num_ragged += IsRagged(form);
+  }
+  const struct {
+    const char* name;
+    size_t size;
+    int* begin;
+  } kLists[] = {{"ids", forms.size(), &lists->ids},
+                {"indices", num_sparse + num_ragged, &lists->indices},
+                {"dense_shapes", num_sparse, &lists->dense_shapes}};
+  std::vector<ShapeHandle> inputs;
+  TF_RETURN_IF_ERROR(c->input("tables", &inputs));
+  int begin = inputs.size();
+  for (const auto& list : kLists) {
+    TF_RETURN_IF_ERROR(c->input(list.name, &inputs));
+    if (inputs.size() != list.size) {
+      return ToAbsl(InvalidArgument("the forms need ", list.size, " ",
+                                    list.name, ", not ", inputs.size()));
+    }
+    *list.begin = begin;
+    begin += inputs.size();
   }
   return absl::OkStatus();
 }
@@ -47,10 +83,6 @@ absl::Status FusedLookupShape(InferenceContext* c) {
   TF_RETURN_IF_ERROR(c->GetAttr("feature_tables", &feature_tables));
   TF_RETURN_IF_ERROR(c->GetAttr("sequence_lengths", &sequence_lengths));
   TF_RETURN_IF_ERROR(c->GetAttr("table_shapes", &table_shapes));
-  int ids = 0, indices = 0, dense_shapes = 0;
-  TF_RETURN_IF_ERROR(InputStart(c, "ids", &ids));
-  TF_RETURN_IF_ERROR(InputStart(c, "indices", &indices));
-  TF_RETURN_IF_ERROR(InputStart(c, "dense_shapes", &dense_shapes));
   const size_t num_features = c->num_outputs();
   if (forms.size() != num_features || feature_tables.size() != num_features ||
       sequence_lengths.size() != num_features) {
@@ -58,6 +90,8 @@ absl::Status FusedLookupShape(InferenceContext* c) {
         InvalidArgument("attributes that describe features must have ",
                         num_features, " elements, one a feature"));
   }
+  InputLists lists;
+  TF_RETURN_IF_ERROR(FindInputLists(c, forms, &lists));
   for (size_t i = 0; i < num_features; ++i) {
     const int table = feature_tables[i];
     if (table < 0 || table >= static_cast<int>(table_shapes.size()) ||
@@ -65,23 +99,27 @@ absl::Status FusedLookupShape(InferenceContext* c) {
       return ToAbsl(InvalidArgument("feature_tables[", i, "] = ", table,
                                     " names no table of rank 2"));
     }
+    if (sequence_lengths[i] < 0) {
+      return ToAbsl(InvalidArgument(
+          "sequence_lengths[", i, "] = ", sequence_lengths[i], " is negative"));
+    }
     const int64_t dim = table_shapes[table].dim_size(1);
     const ShapeHandle row =
         c->Vector(dim < 0 ? c->UnknownDim() : c->MakeDim(dim));
     const std::string& form = forms[i];
     ShapeHandle positions;
     if (form == "dense") {
-      positions = c->input(ids + i);
-    } else if (form == "ragged" || form == "ragged_sequence") {
+      positions = c->input(lists.ids + i);
+    } else if (IsRagged(form)) {
       ShapeHandle splits;
-      TF_RETURN_IF_ERROR(c->WithRank(c->input(indices++), 1, &splits));
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(lists.indices++), 1, &splits));
       DimensionHandle rows;
       TF_RETURN_IF_ERROR(c->Subtract(c->Dim(splits, 0), 1, &rows));
       positions = form == "ragged" ? c->Vector(rows)
                                    : c->Matrix(rows, sequence_lengths[i]);
     } else {
-      ++indices;
-      TF_RETURN_IF_ERROR(SparsePositions(c, dense_shapes++, &positions));
+      ++lists.indices;
+      TF_RETURN_IF_ERROR(SparsePositions(c, lists.dense_shapes++, &positions));
       if (form == "sparse") {
         positions = c->Vector(c->UnknownDim());
       } else if (form == "sparse_sequence") {
