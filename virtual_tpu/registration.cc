@@ -8,6 +8,7 @@
 #include <string>
 
 #include "virtual_tpu/devices.h"
+#include "virtual_tpu/mlir_bridge.h"
 #include "virtual_tpu/options.h"
 #include "virtual_tpu/replica_expansion_pass.h"
 
@@ -22,6 +23,7 @@ Status Enable(int num_cores) {
   if (!registered) {
     registered = true;
     RegisterDevices();
+    SwitchOffMlirBridge();
     RegisterReplicaExpansionPass();
   }
   return OkStatus();

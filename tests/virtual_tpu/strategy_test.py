@@ -271,3 +271,11 @@ def test_batch_parallel_and_shard():
         )
         with tf.compat.v1.Session() as session:
             np.testing.assert_array_equal(session.run(out)[0], np.arange(1.0, 9.0))
+
+
+def test_program_that_asks_for_the_mlir_bridge():
+    tf.config.experimental.enable_mlir_bridge()
+    try:
+        assert run(lambda x: all_sum(x), replica()) == [TOTAL] * CORES
+    finally:
+        tf.config.experimental.disable_mlir_bridge()
