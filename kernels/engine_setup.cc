@@ -8,7 +8,6 @@
 #include "kernels/config_from_proto.h"
 #include "kernels/process_options.h"
 #include "tensorflow/core/protobuf/tpu/tpu_embedding_configuration.pb.h"
-#include "tf_embed/optimizers/optimizer.h"
 
 namespace tf_embed {
 namespace {
@@ -27,40 +26,12 @@ Origin& TheOrigin() {
   return *origin;
 }
 
-// What the tables of a config take up. A double: no product can overflow it.
-double TableBytes(const EngineConfig& config) {
-  double bytes = 0;
-  for (const TableConfig& table : config.tables) {
-    const auto optimizer = Optimizer::Create(table.optimizer);
-    const size_t slots = optimizer.ok() ? (*optimizer)->slots().size() : 0;
-    bytes += static_cast<double>(table.vocabulary_size) * table.dimension *
-             (1 + slots) * sizeof(float);
-  }
-  return bytes;
-}
-
-// A new engine. The active one stays until the new one is there, so that a
-// config that is refused changes nothing; unless there is room for one only
-// and the new one needs no more than the old one frees.
-StatusOr<std::shared_ptr<Engine>> CreateBesideOrInstead(
-    const EngineConfig& config, const EngineOptions& options) {
-  StatusOr<std::shared_ptr<Engine>> engine = Engine::Create(config, options);
-  if (engine.status().code() != StatusCode::kResourceExhausted) return engine;
-  std::shared_ptr<Engine> active = ActiveEngine();
-  const bool fits =
-      active != nullptr && TableBytes(config) <= TableBytes(active->config());
-  if (!fits) return engine;
-  active.reset();  // or its tables would stay
-  SetActiveEngine(nullptr);
-  return Engine::Create(config, options);
-}
-
 }  // namespace
 
 Status ConfigureEngine(const std::string& serialized_config) {
   TF_EMBED_ASSIGN_OR_RETURN(const auto proto,
                             ParseConfigProto(serialized_config));
-  TF_EMBED_ASSIGN_OR_RETURN(const EngineConfig config, ConfigFromProto(proto));
+  TF_EMBED_ASSIGN_OR_RETURN(EngineConfig config, ConfigFromProto(proto));
   EngineOptions options;
   options.batch.prune_negative_ids = PruneNegativeIds();
   Origin& origin = TheOrigin();
@@ -69,7 +40,7 @@ Status ConfigureEngine(const std::string& serialized_config) {
   TF_EMBED_RETURN_IF_ERROR(Engine::Check(config, ActiveEngine().get()));
   SetActiveEngine(nullptr);
   TF_EMBED_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine,
-                            CreateBesideOrInstead(config, options));
+                            Engine::Create(std::move(config), options));
   origin.engine = engine;
   origin.canonical_config = proto.SerializeAsString();
   SetActiveEngine(std::move(engine));

@@ -12,8 +12,7 @@ namespace tf_embed {
 // The life of the process's engine, as the configuration ops control it.
 
 // Builds an engine for a serialized TPUEmbeddingConfiguration and makes it the
-// active one. What was there before is shut down; on error it stays, except
-// where it had to make room for tables that then could not be had all the same.
+// active one. What was there before is shut down; on error it stays.
 Status ConfigureEngine(const std::string& serialized_config);
 
 // Shuts the active engine down, if there is one.

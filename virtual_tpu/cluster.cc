@@ -27,18 +27,18 @@ absl::Status CoreAt(const std::vector<int>& coordinates, int* core) {
       return absl::OkStatus();
     }
   }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the device assignment names the core at [",
-      absl::StrJoin(coordinates, ", "), "], outside of the mesh [",
-      absl::StrJoin(mesh.shape, ", "), "] of the virtual TPU"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the device assignment names the core at [",
+                   absl::StrJoin(coordinates, ", "), "], outside of the mesh [",
+                   absl::StrJoin(mesh.shape, ", "), "] of the virtual TPU"));
 }
 
 absl::Status ReadMetadata(Cluster* cluster) {
   const auto attrs = cluster->metadata->attrs();
   int cores_per_replica = 1;
   std::vector<int> assignment;
-  TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(attrs, "num_replicas",
-                                             &cluster->num_replicas));
+  TF_RETURN_IF_ERROR(
+      tensorflow::GetNodeAttr(attrs, "num_replicas", &cluster->num_replicas));
   TF_RETURN_IF_ERROR(tensorflow::GetNodeAttr(attrs, "num_cores_per_replica",
                                              &cores_per_replica));
   TF_RETURN_IF_ERROR(
@@ -62,8 +62,7 @@ absl::Status ReadMetadata(Cluster* cluster) {
     int core = i;
     if (!assignment.empty()) {
       const auto first = assignment.begin() + size_t(i) * rank;
-      TF_RETURN_IF_ERROR(
-          CoreAt(std::vector<int>(first, first + rank), &core));
+      TF_RETURN_IF_ERROR(CoreAt(std::vector<int>(first, first + rank), &core));
     }
     cluster->cores[i / cores_per_replica].push_back(core);
   }

@@ -29,9 +29,15 @@ using tensorflow::NodeDef;
 // Compilation is what the virtual TPU does without; colocation was meant for
 // one copy of the node.
 constexpr const char* kStrippedAttrs[] = {
-    kReplicateAttr,         kOutsideCompilationAttr, "_XlaMustCompile",
-    "_xla_compile_id",      "_tpu_input_identity",   "_tpu_output_identity",
-    "_class",               "_noinline",             "_XlaHasReferenceVars",
+    kReplicateAttr,
+    kOutsideCompilationAttr,
+    "_XlaMustCompile",
+    "_xla_compile_id",
+    "_tpu_input_identity",
+    "_tpu_output_identity",
+    "_class",
+    "_noinline",
+    "_XlaHasReferenceVars",
 };
 
 bool IsCall(const std::string& op) {
@@ -86,8 +92,8 @@ class Functions {
  public:
   Functions(const Cluster& cluster, tensorflow::Graph* graph,
             tensorflow::FunctionLibraryDefinition* library)
-      : prefix_(absl::StrCat("tf_embed_", library->UniqueFunctionName(
-                                              cluster.name), "_")),
+      : prefix_(absl::StrCat("tf_embed_",
+                             library->UniqueFunctionName(cluster.name), "_")),
         num_replicas_(cluster.num_replicas),
         graph_(graph),
         library_(library) {}
@@ -96,8 +102,8 @@ class Functions {
   absl::Status EditNode(const std::string& name, const std::string& op,
                         AttrSlice attrs, const std::string& requested,
                         const std::string& function, Edit* edit) {
-    edit->device = DeviceOf(
-        requested, attrs.Find(kOutsideCompilationAttr) != nullptr);
+    edit->device =
+        DeviceOf(requested, attrs.Find(kOutsideCompilationAttr) != nullptr);
     for (const char* attr : kStrippedAttrs) {
       if (attrs.Find(attr) != nullptr) edit->erased.push_back(attr);
     }
@@ -222,16 +228,15 @@ class Functions {
 }  // namespace
 
 absl::Status LowerCluster(
-    const tensorflow::GraphOptimizationPassOptions& options,
-    Cluster* cluster) {
+    const tensorflow::GraphOptimizationPassOptions& options, Cluster* cluster) {
   tensorflow::Graph* graph = options.graph->get();
   Functions functions(*cluster, graph, options.flib_def);
   std::vector<int> ids;
   for (Node* node : cluster->nodes) {
     Edit edit;
-    TF_RETURN_IF_ERROR(functions.EditNode(
-        node->name(), node->type_string(), node->attrs(),
-        node->requested_device(), /*function=*/"", &edit));
+    TF_RETURN_IF_ERROR(
+        functions.EditNode(node->name(), node->type_string(), node->attrs(),
+                           node->requested_device(), /*function=*/"", &edit));
     node->set_requested_device(edit.device);
     for (const auto& attr : edit.erased) node->ClearAttr(attr);
     for (const auto& [attr, value] : edit.set) {

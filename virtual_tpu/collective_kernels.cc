@@ -90,10 +90,10 @@ class CollectiveOp : public AsyncOpKernel {
             DoneCallback done) const {
     // Loops are expanded with one iteration at a time, so that the iteration
     // of the innermost and the order of arrival tell the rounds apart.
-    const std::string key = absl::StrCat(
-        shares_step_ ? ctx->step_id() : 0, ";",
-        shares_step_ ? ctx->frame_iter().iter_id : 0, ";", channel_, ";",
-        group.index);
+    const std::string key =
+        absl::StrCat(shares_step_ ? ctx->step_id() : 0, ";",
+                     shares_step_ ? ctx->frame_iter().iter_id : 0, ";",
+                     channel_, ";", group.index);
     MeetingPoint& meetings = Meetings();
     const int64_t ticket = meetings.NewTicket();
     auto over = OnCancellation(ctx, [ticket] { Meetings().Cancel(ticket); });
@@ -123,10 +123,10 @@ class CollectiveOp : public AsyncOpKernel {
       const TensorShape& shape =
           const_cast<OpKernelContext*>(member)->input(0).shape();
       if (shape != first) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            name(), ": the replicas' inputs have the shapes ",
-            first.DebugString(), " and ", shape.DebugString(),
-            ", must be the same"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(name(), ": the replicas' inputs have the shapes ",
+                         first.DebugString(), " and ", shape.DebugString(),
+                         ", must be the same"));
       }
     }
     return absl::OkStatus();
@@ -156,10 +156,12 @@ struct Wide<Eigen::bfloat16> {
 enum class Reduction { kAdd, kMean, kMul, kMin, kMax };
 
 bool ParseReduction(const std::string& name, Reduction* reduction) {
-  static const auto* const names = new std::map<std::string, Reduction>{
-      {"Add", Reduction::kAdd}, {"Mean", Reduction::kMean},
-      {"Mul", Reduction::kMul}, {"Min", Reduction::kMin},
-      {"Max", Reduction::kMax}};
+  static const auto* const names =
+      new std::map<std::string, Reduction>{{"Add", Reduction::kAdd},
+                                           {"Mean", Reduction::kMean},
+                                           {"Mul", Reduction::kMul},
+                                           {"Min", Reduction::kMin},
+                                           {"Max", Reduction::kMax}};
   auto it = names->find(name);
   if (it == names->end()) return false;
   *reduction = it->second;
@@ -209,8 +211,7 @@ Tensor Reduce(const Contexts& members, Reduction reduction) {
     inputs.push_back(member->input(0).flat<T>().data());
   }
   T* out = result.flat<T>().data();
-  const auto& workers =
-      *members[0]->device()->tensorflow_cpu_worker_threads();
+  const auto& workers = *members[0]->device()->tensorflow_cpu_worker_threads();
   tensorflow::Shard(workers.num_threads, workers.workers, result.NumElements(),
                     /*cost_per_unit=*/static_cast<int64_t>(inputs.size()),
                     [&](int64_t begin, int64_t end) {
@@ -299,8 +300,8 @@ absl::Status CheckDivisible(const std::string& op, const TensorShape& shape,
                             int dim, int count) {
   if (dim < 0 || dim >= shape.dims() || shape.dim_size(dim) % count != 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat(op, ": dimension ", dim, " of shape ",
-                     shape.DebugString(), " cannot be split into ", count));
+        absl::StrCat(op, ": dimension ", dim, " of shape ", shape.DebugString(),
+                     " cannot be split into ", count));
   }
   return absl::OkStatus();
 }
@@ -358,10 +359,10 @@ class AllToAllOp : public CollectiveOp {
                           name(), ": split_count is ", split_count_,
                           ", must be the group size ", group.size)),
                       done);
-    OP_REQUIRES_OK_ASYNC(ctx,
-                         CheckDivisible(name(), ctx->input(0).shape(),
-                                        split_dim_, group.size),
-                         done);
+    OP_REQUIRES_OK_ASYNC(
+        ctx,
+        CheckDivisible(name(), ctx->input(0).shape(), split_dim_, group.size),
+        done);
     OP_REQUIRES_OK_ASYNC(
         ctx, CheckDivisible(name(), ctx->input(0).shape(), concat_dim_, 1),
         done);
@@ -414,9 +415,9 @@ class CollectivePermuteOp : public CollectiveOp {
         [this, source](const Contexts& members) -> absl::Status {
           if (absl::Status s = CheckShapes(members); !s.ok()) return s;
           for (size_t i = 0; i < members.size(); ++i) {
-            members[i]->set_output(
-                0, source[i] >= 0 ? members[source[i]]->input(0)
-                                  : Zeros(members[i]->input(0)));
+            members[i]->set_output(0, source[i] >= 0
+                                          ? members[source[i]]->input(0)
+                                          : Zeros(members[i]->input(0)));
           }
           return absl::OkStatus();
         },
@@ -461,9 +462,9 @@ class CollectivePermuteOp : public CollectiveOp {
 };
 
 // For the CPU too: outside_compilation may hold a collective.
-#define TF_EMBED_COLLECTIVE(op, device, kernel, type) \
-  REGISTER_KERNEL_BUILDER(                            \
-      Name(op).Device(device).TypeConstraint<type>("T"), kernel<type>)
+#define TF_EMBED_COLLECTIVE(op, device, kernel, type)                        \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(device).TypeConstraint<type>("T"), \
+                          kernel<type>)
 #define TF_EMBED_ALL_REDUCE(type)                                             \
   TF_EMBED_COLLECTIVE("CrossReplicaSum", kTpuType, AllReduceOp, type);        \
   TF_EMBED_COLLECTIVE("CrossReplicaSum", tensorflow::DEVICE_CPU, AllReduceOp, \

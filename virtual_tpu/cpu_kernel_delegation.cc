@@ -107,7 +107,8 @@ void DelegateToCpuKernels() {
     if (taken.count({op, kTpuType}) == 0) {
       Register(kernel, data->op_def, kTpuType);
     }
-    if (absl::StrContains(op, "TPU") && taken.count({op, kTpuSystemType}) == 0) {
+    if (absl::StrContains(op, "TPU") &&
+        taken.count({op, kTpuSystemType}) == 0) {
       Register(kernel, data->op_def, kTpuSystemType);
     }
   }

@@ -25,8 +25,7 @@ Status Sum(const std::vector<void*>& payloads) {
 }
 
 int64_t Arrive(MeetingPoint& meetings, const std::string& key, int position,
-               int size, Member& member,
-               const MeetingPoint::Work& work = Sum) {
+               int size, Member& member, const MeetingPoint::Work& work = Sum) {
   const int64_t ticket = meetings.NewTicket();
   meetings.Arrive(ticket, key, position, size, &member, work,
                   [&member](const Status& status) {

@@ -1,11 +1,12 @@
 // Switches the virtual TPU on: when the library is loaded, if the environment
 // asks for it, or by TfEmbedEnableVirtualTpu.
 
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <string>
 
-#include "absl/log/log.h"
 #include "virtual_tpu/devices.h"
 #include "virtual_tpu/options.h"
 #include "virtual_tpu/replica_expansion_pass.h"
@@ -28,10 +29,14 @@ Status Enable(int num_cores) {
 
 const bool enabled_by_environment = [] {
   const StatusOr<int> num_cores = ParseNumCores(std::getenv(kCoresVariable));
-  const Status status = !num_cores.ok()            ? num_cores.status()
+  const Status status = !num_cores.ok()          ? num_cores.status()
                         : num_cores.value() == 0 ? OkStatus()
-                                                   : Enable(num_cores.value());
-  if (!status.ok()) LOG(ERROR) << kCoresVariable << ": " << status.message();
+                                                 : Enable(num_cores.value());
+  // Not a log line: TF_CPP_MIN_LOG_LEVEL must not hide why there is no TPU.
+  if (!status.ok()) {
+    std::fprintf(stderr, "tf_embed: %s: %s\n", kCoresVariable,
+                 status.message().c_str());
+  }
   return status.ok();
 }();
 

@@ -83,7 +83,7 @@ class Expansion {
     TF_RETURN_IF_ERROR(tensorflow::BuildControlFlowInfo(graph_, &info));
     frame_.resize(info.size());
     for (size_t i = 0; i < info.size(); ++i) frame_[i] = info[i].frame_name;
-  // The metadata node has no inputs; a host loop's frame shows at the others.
+    // The metadata node has no inputs; a host loop's frame shows at the others.
     outermost_ = frame_[cluster_.metadata->id()];
     for (const Node* node : cluster_.nodes) {
       for (const Node* input : node->in_nodes()) {
@@ -192,9 +192,9 @@ class Expansion {
     }
     Node*& gate = gates_[{source, r}];
     if (gate == nullptr) {
-      TF_RETURN_IF_ERROR(AddNoOp(absl::StrCat(Prefix(r), "after_",
-                                              source->name()),
-                                 Core(r, 0), graph_, &gate));
+      TF_RETURN_IF_ERROR(
+          AddNoOp(absl::StrCat(Prefix(r), "after_", source->name()), Core(r, 0),
+                  graph_, &gate));
       graph_->AddControlEdge(source, gate);
     }
     graph_->AddControlEdge(gate, copy);
@@ -241,15 +241,16 @@ class Expansion {
       if (node->output_type(0) == tensorflow::DT_RESOURCE) {
         if (sharded) {
           return absl::UnimplementedError(absl::StrCat(
-              node->name(), ": a variable that is sharded over the logical "
+              node->name(),
+              ": a variable that is sharded over the logical "
               "cores of a replica; the virtual TPU has replicated ones only"));
         }
         whole = pieces[0];
         variables_[r].push_back({pieces, whole, IsPacked(*node)});
       } else if (sharded) {
-        TF_RETURN_IF_ERROR(AddConcatGrid(
-            absl::StrCat(Prefix(r), node->name()), pieces, grid, Core(r, 0),
-            graph_, &whole));
+        TF_RETURN_IF_ERROR(AddConcatGrid(absl::StrCat(Prefix(r), node->name()),
+                                         pieces, grid, Core(r, 0), graph_,
+                                         &whole));
       } else {
         whole = pieces[0];
       }
@@ -329,8 +330,8 @@ class Expansion {
 
   // A node that runs when everything with an effect in the replica has.
   absl::Status AddDone(int r) {
-    TF_RETURN_IF_ERROR(
-        AddNoOp(absl::StrCat(Prefix(r), "done"), Core(r, 0), graph_, &done_[r]));
+    TF_RETURN_IF_ERROR(AddNoOp(absl::StrCat(Prefix(r), "done"), Core(r, 0),
+                               graph_, &done_[r]));
     for (Node* node : cluster_.nodes) {
       const bool named = kept_names_.count(node->name()) > 0;
       bool controls_outside = false;
@@ -352,9 +353,9 @@ class Expansion {
                                kHostDevice, graph_, &all_done_));
     for (int r = 0; r < cluster_.num_replicas; ++r) {
       graph_->AddControlEdge(done_[r], all_done_);
-      TF_RETURN_IF_ERROR(UpdateReplicatedVariables(
-          Prefix(r), cluster_.cores[r], variables_[r], done_[r], all_done_,
-          graph_));
+      TF_RETURN_IF_ERROR(UpdateReplicatedVariables(Prefix(r), cluster_.cores[r],
+                                                   variables_[r], done_[r],
+                                                   all_done_, graph_));
     }
     return absl::OkStatus();
   }
@@ -388,10 +389,10 @@ class Expansion {
           added.emplace_back(copies_[0][node], edge->src_output(), dst,
                              edge->dst_input());
         } else {
-          return absl::InvalidArgumentError(absl::StrCat(
-              "TPU computation ", cluster_.name, ": ", dst->name(),
-              " outside of it takes ", node->name(),
-              " from inside, without a TPUReplicatedOutput"));
+          return absl::InvalidArgumentError(
+              absl::StrCat("TPU computation ", cluster_.name, ": ", dst->name(),
+                           " outside of it takes ", node->name(),
+                           " from inside, without a TPUReplicatedOutput"));
         }
       }
     }

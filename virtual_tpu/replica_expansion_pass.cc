@@ -13,7 +13,9 @@
 #include "virtual_tpu/cluster_lowering.h"
 #include "virtual_tpu/device_names.h"
 #include "virtual_tpu/graph_building.h"
+#include "virtual_tpu/options.h"
 #include "virtual_tpu/replica_expansion.h"
+#include "virtual_tpu/strict_mode.h"
 
 namespace tf_embed::virtual_tpu {
 namespace {
@@ -114,7 +116,9 @@ absl::Status ReplicaExpansionPass::Run(
   SerializeLoops(graph);
   for (Cluster& cluster : clusters) {
     TF_RETURN_IF_ERROR(LowerCluster(options, &cluster));
-    TF_RETURN_IF_ERROR(ExpandCluster(cluster, kept_names, composite_devices, graph));
+    if (StrictMode()) WarnOfRefusals(cluster);
+    TF_RETURN_IF_ERROR(
+        ExpandCluster(cluster, kept_names, composite_devices, graph));
   }
   TF_RETURN_IF_ERROR(ReplacePartitionedOutputs(graph));
   tensorflow::FixupSourceAndSinkEdges(graph);

@@ -54,9 +54,8 @@ class ConfigureDistributedTPUOp : public OpKernel {
     topology->scalar<tensorflow::tstring>()() = SerializedTopology();
   }
 };
-REGISTER_KERNEL_BUILDER(
-    Name("ConfigureDistributedTPU").Device(kTpuSystemType),
-    ConfigureDistributedTPUOp);
+REGISTER_KERNEL_BUILDER(Name("ConfigureDistributedTPU").Device(kTpuSystemType),
+                        ConfigureDistributedTPUOp);
 
 class ShutdownDistributedTPUOp : public OpKernel {
  public:

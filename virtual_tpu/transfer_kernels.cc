@@ -121,8 +121,8 @@ class DequeueOp : public TransferOp {
                           const Tuple& tuple) const {
     if (tuple.size() != ctx.num_outputs()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(name(), " takes ", ctx.num_outputs(),
-                       " tensors, but ", tuple.size(), " were sent"));
+          absl::StrCat(name(), " takes ", ctx.num_outputs(), " tensors, but ",
+                       tuple.size(), " were sent"));
     }
     for (int i = 0; i < tuple.size(); ++i) {
       if (tuple[i].dtype() != ctx.expected_output_dtype(i)) {
@@ -185,7 +185,7 @@ class InfeedEnqueuePrelinearizedBufferOp : public TransferOp {
 };
 
 // Host ops run on the CPU and, where a program names the device, on the core.
-#define TF_EMBED_TRANSFER_KERNEL(op, kernel)                              \
+#define TF_EMBED_TRANSFER_KERNEL(op, kernel) \
   REGISTER_KERNEL_BUILDER(Name(op).Device(tensorflow::DEVICE_CPU), kernel)
 
 TF_EMBED_TRANSFER_KERNEL("InfeedEnqueue", InfeedEnqueueOp);

@@ -59,9 +59,8 @@ void TransferQueue::Settle(std::unique_lock<std::mutex> lock) {
     moved = false;
     if (!putters_.empty() && items_.size() < capacity_) {
       items_.push_back(std::move(putters_.front().item));
-      calls.push_back([done = std::move(putters_.front().done)] {
-        done(OkStatus());
-      });
+      calls.push_back(
+          [done = std::move(putters_.front().done)] { done(OkStatus()); });
       putters_.pop_front();
       moved = true;
     }

@@ -78,7 +78,7 @@ TEST(TransferQueueTest, Cancel_EndsAPutAndATake) {
   queue.Cancel(b.ticket);
   EXPECT_EQ(b.status.code(), StatusCode::kCancelled);
   Take y(queue), z(queue);
-  EXPECT_EQ(y.value, 1);  // what was put stays
+  EXPECT_EQ(y.value, 1);   // what was put stays
   EXPECT_EQ(z.called, 0);  // what was cancelled is gone
   queue.Cancel(z.ticket);
 }

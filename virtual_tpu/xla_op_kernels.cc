@@ -29,24 +29,24 @@ class XlaSetDynamicDimensionSizeOp : public OpKernel {
     const int dim = ctx->input(1).scalar<int32_t>()();
     const int size = ctx->input(2).scalar<int32_t>()();
     OP_REQUIRES(ctx, dim >= 0 && dim < input.dims(),
-                absl::InvalidArgumentError(absl::StrCat(
-                    name(), ": dim_index is ", dim, ", must be from 0 to ",
-                    input.dims() - 1)));
+                absl::InvalidArgumentError(
+                    absl::StrCat(name(), ": dim_index is ", dim,
+                                 ", must be from 0 to ", input.dims() - 1)));
     OP_REQUIRES(ctx, size >= 0 && size <= input.dim_size(dim),
-                absl::InvalidArgumentError(absl::StrCat(
-                    name(), ": size is ", size, ", must be from 0 to ",
-                    input.dim_size(dim))));
+                absl::InvalidArgumentError(
+                    absl::StrCat(name(), ": size is ", size,
+                                 ", must be from 0 to ", input.dim_size(dim))));
     TensorShape shape = input.shape();
     shape.set_dim(dim, size);
     Tensor* output = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &output));
     int64_t outer = 1;
     int64_t inner = tensorflow::DataTypeSize(input.dtype());
-    OP_REQUIRES(ctx, inner > 0,
-                absl::InvalidArgumentError(absl::StrCat(
-                    name(), ": dtype ",
-                    tensorflow::DataTypeString(input.dtype()),
-                    " has no fixed size")));
+    OP_REQUIRES(
+        ctx, inner > 0,
+        absl::InvalidArgumentError(absl::StrCat(
+            name(), ": dtype ", tensorflow::DataTypeString(input.dtype()),
+            " has no fixed size")));
     for (int i = 0; i < dim; ++i) outer *= shape.dim_size(i);
     for (int i = dim + 1; i < shape.dims(); ++i) inner *= shape.dim_size(i);
     const auto* from = static_cast<const char*>(input.data());
@@ -86,9 +86,11 @@ class XlaOptimizationBarrierOp : public OpKernel {
 class ManualPartitioningOp : public OpKernel {
  public:
   explicit ManualPartitioningOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    ctx->CtxFailure(absl::UnimplementedError(absl::StrCat(
-        name(), ": the virtual TPU does not run manually partitioned "
-        "computations (", type_string(), ")")));
+    ctx->CtxFailure(absl::UnimplementedError(
+        absl::StrCat(name(),
+                     ": the virtual TPU does not run manually partitioned "
+                     "computations (",
+                     type_string(), ")")));
   }
   void Compute(OpKernelContext*) override {}
 };

@@ -26,9 +26,6 @@ using ::tensorflow::OpKernelContext;
 using ::tensorflow::Tensor;
 using ::tensorflow::TensorShape;
 
-// How much of the tables one call moves to huge pages: some 2 milliseconds.
-constexpr int64_t kMovedBytesPerCall = int64_t{8} << 20;
-
 struct LookupScratch {
   std::vector<FeatureIds> ids;
   std::vector<HugePageMover::Region> regions;
@@ -72,15 +69,6 @@ class FusedEmbeddingLookupOp : public OpKernel {
     OP_REQUIRES_OK(ctx, CheckTables(features_, tables, scratch->table_rows));
     OP_REQUIRES_OK(
         ctx, features_.Group(ctx, scratch->table_rows, executor, scratch->ids));
-    scratch->regions.clear();
-    for (int i = 0; i < num_tables(); ++i) {
-      // A tensor may be another one at each call.
-      if (table_types_[i] != tensorflow::DT_RESOURCE) continue;
-      const Tensor& table = *tables.tensors()[i];
-      scratch->regions.push_back(
-          {table.data(), static_cast<int64_t>(table.TotalBytes())});
-    }
-    huge_pages_.Advance(scratch->regions, kMovedBytesPerCall);
     scratch->tasks.clear();
     for (int i = 0; i < features_.num_features(); ++i) {
       const FeatureIds& ids = scratch->ids[i];
@@ -97,6 +85,7 @@ class FusedEmbeddingLookupOp : public OpKernel {
       scratch->tasks.push_back(task);
     }
     PooledLookup(scratch->tasks, executor);
+    MoveToHugePages(tables, *scratch);
     for (int i = 0; i < features_.num_features(); ++i) {
       const LookupTask& task = scratch->tasks[i];
       for (int64_t position : scratch->ids[i].zero_positions()) {
@@ -107,6 +96,22 @@ class FusedEmbeddingLookupOp : public OpKernel {
 
  private:
   int num_tables() const { return static_cast<int>(table_types_.size()); }
+
+  void MoveToHugePages(const LockedTables& tables, LookupScratch& scratch) {
+    scratch.regions.clear();
+    for (int i = 0; i < num_tables(); ++i) {
+      // A tensor may be another one at each call.
+      if (table_types_[i] != tensorflow::DT_RESOURCE) continue;
+      const Tensor& table = *tables.tensors()[i];
+      scratch.regions.push_back(
+          {table.data(), static_cast<int64_t>(table.TotalBytes())});
+    }
+    int64_t bytes_read = 0;
+    for (const LookupTask& task : scratch.tasks) {
+      bytes_read += task.ids.ids.size() * task.dim * sizeof(float);
+    }
+    huge_pages_.Advance(scratch.regions, bytes_read);
+  }
 
   tensorflow::DataTypeVector table_types_;
   FusedFeatures features_;

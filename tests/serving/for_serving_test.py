@@ -1,5 +1,7 @@
 """TPUEmbeddingForServing beyond a single lookup: training, checkpoints, export."""
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -207,6 +209,53 @@ def test_update_leaves_earlier_reads_alone():
     layer.apply_gradients([(tf.ones([6, 3]), table)])
     np.testing.assert_array_equal(read, before)
     np.testing.assert_allclose(table, before - 1, rtol=1e-6)
+
+
+def test_traced_lookups_see_the_updates_before_them():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(1.0))
+    table = next(iter(layer.embedding_tables.values()))
+    table.assign(tf.zeros_like(table))
+    inputs = {"favourite": tf.constant([1])}
+
+    @tf.function
+    def program():
+        seen = [layer(inputs)["favourite"][0, 0]]
+        for _ in range(2):
+            layer.apply_gradients([(tf.ones([6, 3]), table)])
+            seen.append(layer(inputs)["favourite"][0, 0])
+        return seen
+
+    assert [float(x) for x in program()] == [0.0, -1.0, -2.0]
+
+
+def test_lookups_beside_updates_see_whole_steps():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(1.0))
+    table = next(iter(layer.embedding_tables.values()))
+    table.assign(tf.zeros_like(table))
+    inputs = {"favourite": tf.range(6), "watched": _inputs()["watched"]}
+
+    @tf.function
+    def lookup():
+        return layer(inputs)
+
+    @tf.function
+    def update():
+        layer.apply_gradients([(tf.ones([6, 3]), table)])
+
+    lookup()
+    update()
+
+    def look_often(_):
+        for _ in range(100):
+            rows = lookup()["favourite"].numpy()
+            assert (rows == rows[0, 0]).all(), rows
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(look_often, i) for i in range(3)]
+        writer = pool.submit(lambda: [update() for _ in range(200)])
+        for future in [*readers, writer]:
+            future.result(timeout=120)
+    np.testing.assert_array_equal(table, np.full([6, 3], -201.0))
 
 
 @pytest.mark.parametrize(

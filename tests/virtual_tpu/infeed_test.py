@@ -77,9 +77,7 @@ def test_core_that_is_not_there_is_refused(ordinal):
         tf.errors.InvalidArgumentError,
         match=f"device_ordinal {ordinal}, must be from 0 to {CORES - 1}",
     ):
-        tf.raw_ops.InfeedEnqueueTuple(
-            inputs=[1.0], shapes=[[]], device_ordinal=ordinal
-        )
+        tf.raw_ops.InfeedEnqueueTuple(inputs=[1.0], shapes=[[]], device_ordinal=ordinal)
 
 
 def test_wrong_type_is_refused_by_name():

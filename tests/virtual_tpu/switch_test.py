@@ -51,8 +51,7 @@ def test_bad_variable_is_reported_and_leaves_it_off(cores):
     done = run_program(LIST, cores=cores)
     assert "TPUS 0" in done.stdout
     assert (
-        f"number of virtual TPU cores is '{cores}', must be from 1 to 64"
-        in done.stderr
+        f"number of virtual TPU cores is '{cores}', must be from 1 to 64" in done.stderr
     )
 
 

@@ -8,6 +8,7 @@ import tempfile
 import textwrap
 
 import tensorflow as tf
+
 import tf_embed
 from tf_embed import virtual_tpu
 
@@ -52,7 +53,7 @@ def replica_context():
 def run_program(program, *, cores=None, runner=(), timeout=120, **environ):
     """Runs Python text in a process of its own; returns it."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("TF_EMBED_")}
-    env.update(environ, TF_CPP_MIN_LOG_LEVEL="3")
+    env.update({"TF_CPP_MIN_LOG_LEVEL": "3"}, **environ)
     if cores is not None:
         env["TF_EMBED_VIRTUAL_TPU"] = str(cores)
     site = os.path.dirname(os.path.dirname(os.path.abspath(tf_embed.__file__)))

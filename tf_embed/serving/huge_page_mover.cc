@@ -31,11 +31,14 @@ uintptr_t RoundUp(uintptr_t address) {
 
 }  // namespace
 
-void HugePageMover::Advance(Span<const Region> regions, int64_t budget_bytes) {
+void HugePageMover::Advance(Span<const Region> regions, int64_t bytes_read) {
   const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   if (!lock.owns_lock() || unsupported_) return;
+  bytes_read_ += bytes_read;
+  if (bytes_read_ < kBytesReadPerPage) return;
+  bytes_read_ = 0;
   progress_.resize(regions.size());
-  done_ = true;
+  done_ = false;
   for (size_t i = 0; i < regions.size(); ++i) {
     const uintptr_t begin = reinterpret_cast<uintptr_t>(regions[i].data);
     const uintptr_t end = begin + regions[i].bytes;
@@ -44,19 +47,12 @@ void HugePageMover::Advance(Span<const Region> regions, int64_t budget_bytes) {
       progress.data = regions[i].data;
       progress.next = RoundUp(begin);
     }
-    while (progress.next + kHugePageBytes <= end) {
-      if (budget_bytes < kHugePageBytes) {
-        done_ = false;
-        return;
-      }
-      if (!MoveToHugePage(progress.next)) {
-        unsupported_ = true;
-        return;
-      }
-      progress.next += kHugePageBytes;
-      budget_bytes -= kHugePageBytes;
-    }
+    if (progress.next + kHugePageBytes > end) continue;
+    unsupported_ = !MoveToHugePage(progress.next);
+    progress.next += kHugePageBytes;
+    return;
   }
+  done_ = true;
 }
 
 }  // namespace tf_embed

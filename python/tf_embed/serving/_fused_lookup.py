@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework import ops
+from tensorflow.python.framework import auto_control_deps_utils, ops
 from tensorflow.python.ops import resource_variable_ops
 
 from tf_embed.serving import _own_ops
+
+# In a function, lookups wait for updates of their tables, but not for each
+# other, and none runs whose result nobody uses.
+for _op in ("FusedEmbeddingLookup", "FusedEmbeddingLookupWeightsGrad"):
+    auto_control_deps_utils.register_read_only_resource_op(f"TfEmbed>{_op}")
 
 
 @dataclasses.dataclass

@@ -1,0 +1,67 @@
+"""Warnings of what a real TPU would refuse."""
+
+import pytest
+from vtpu_testing import run_program
+
+PROGRAM = """
+import tensorflow as tf
+import tf_embed
+resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+tf.tpu.experimental.initialize_tpu_system(resolver)
+strategy = tf.distribute.TPUStrategy(resolver)
+
+def as_text(x):
+    return tf.strings.length(tf.strings.as_string(x))
+
+def fn(x):
+    {body}
+
+@tf.function
+def step(x):
+    return strategy.run(fn, (x,))
+
+for x in (1.0, 2.0):
+    step(tf.fill([4], x))
+step(tf.fill([5], 1.0))
+"""
+
+STRICT = {"TF_EMBED_VIRTUAL_TPU_STRICT": "1"}
+
+
+def warnings(body, **environ):
+    done = run_program(
+        PROGRAM.format(body=body), cores=2, TF_CPP_MIN_LOG_LEVEL="0", **environ
+    )
+    assert done.returncode == 0, done.stderr
+    return [x for x in done.stderr.splitlines() if "strict mode" in x]
+
+
+@pytest.mark.parametrize(
+    "body, op, reason",
+    [
+        ("return as_text(x)", "AsString", "a TPU has no type string"),
+        (
+            "return tf.sets.size(tf.sparse.from_dense(tf.cast(x[None], tf.int32)))",
+            "SetSize",
+            "XLA has no kernel",
+        ),
+    ],
+)
+def test_op_is_named_once(body, op, reason):
+    found = [x for x in warnings(body, **STRICT) if f"refuse op {op} " in x]
+    assert len(found) == 1
+    assert reason in found[0]
+
+
+def test_what_a_tpu_takes_is_not_mentioned():
+    body = "return tf.reduce_sum(tf.nn.relu(tf.matmul(x[None], x[:, None])))"
+    assert warnings(body, **STRICT) == []
+
+
+def test_outside_compilation_is_not_mentioned():
+    body = "return tf.compat.v1.tpu.outside_compilation(as_text, x)"
+    assert warnings(body, **STRICT) == []
+
+
+def test_silent_unless_asked():
+    assert warnings("return as_text(x)") == []

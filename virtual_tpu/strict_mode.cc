@@ -1,0 +1,89 @@
+#include "virtual_tpu/strict_mode.h"
+
+#include <algorithm>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tensorflow/compiler/tf2xla/xla_op_registry.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/tpu/tpu_defs.h"
+#include "virtual_tpu/collective_ops.h"
+#include "virtual_tpu/device_names.h"
+
+namespace tf_embed::virtual_tpu {
+namespace {
+
+using tensorflow::DataType;
+using tensorflow::Node;
+using tensorflow::XlaOpRegistry;
+
+// Ops of the TPU itself, and what is left of lowered control flow: XLA never
+// meets them.
+bool BelongsToTheTpu(const Node& node) {
+  const std::string& op = node.type_string();
+  return node.IsControlFlow() || IsCollective(op) || op == "NoOp" ||
+         absl::StrContains(op, "TPU") || absl::StrContains(op, "Infeed") ||
+         absl::StrContains(op, "Outfeed") || absl::StartsWith(op, "Xla");
+}
+
+// What XLA compiles TPU computations with; a wheel without it has XLA's CPU.
+const std::string& Compiler() {
+  static const auto* const name = new std::string(
+      XlaOpRegistry::IsCompilationDevice(tensorflow::DEVICE_TPU_XLA_JIT)
+          ? tensorflow::DEVICE_TPU_XLA_JIT
+          : tensorflow::DEVICE_CPU_XLA_JIT);
+  return *name;
+}
+
+bool TpuHas(DataType type) {
+  type = tensorflow::BaseType(type);
+  return type == tensorflow::DT_RESOURCE || type == tensorflow::DT_VARIANT ||
+         std::find(tensorflow::kTpuAllTypes.begin(),
+                   tensorflow::kTpuAllTypes.end(),
+                   type) != tensorflow::kTpuAllTypes.end();
+}
+
+// Empty where a TPU would take the node.
+std::string Refusal(const Node& node) {
+  for (const auto* types : {&node.input_types(), &node.output_types()}) {
+    for (DataType type : *types) {
+      if (!TpuHas(type)) {
+        return absl::StrCat("a TPU has no type ",
+                            tensorflow::DataTypeString(type));
+      }
+    }
+  }
+  const tensorflow::KernelDef* kernel = nullptr;
+  const absl::Status status = tensorflow::FindKernelDef(
+      tensorflow::DeviceType(Compiler()), node.def(), &kernel, nullptr);
+  return status.ok() ? "" : "XLA has no kernel for it, or not for its types";
+}
+
+}  // namespace
+
+void WarnOfRefusals(const Cluster& cluster) {
+  static std::mutex mu;
+  static auto* const warned = new std::set<std::pair<std::string, std::string>>;
+  XlaOpRegistry::RegisterCompilationKernels();
+  for (const Node* node : cluster.nodes) {
+    if (node->requested_device() == kHostDevice || BelongsToTheTpu(*node)) {
+      continue;
+    }
+    const std::string reason = Refusal(*node);
+    if (reason.empty()) continue;
+    std::lock_guard<std::mutex> lock(mu);
+    if (!warned->emplace(node->type_string(), reason).second) continue;
+    LOG(WARNING) << "virtual TPU, strict mode: a real TPU would refuse op "
+                 << node->type_string() << " (node " << node->name()
+                 << "): " << reason
+                 << ". Put it into tf.tpu.outside_compilation, or outside of"
+                    " the TPU computation.";
+  }
+}
+
+}  // namespace tf_embed::virtual_tpu
