@@ -272,7 +272,8 @@ TEST(PopulateTest, RandomConfigsAreRefusedOrConsistent) {
     for (int t = 0; t < num_tables; ++t) {
       config.tables.push_back(
           Table("t", number(9), number(9), features ? 0 : number(4)));
-      if (random() % 3 == 0) DynamicTag(config, t, number(2) - 1);
+      if (random() % 3 == 0)
+        DynamicTag(config, t, static_cast<int>(random() % 4) - 1);
     }
     config.num_hosts = static_cast<int>(number(3));
     config.num_tensor_cores = static_cast<int>(number(4));
