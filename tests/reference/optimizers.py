@@ -89,11 +89,11 @@ def _ftrl(
     new_a = a + g * g
     old_power, new_power = power(a, -p.lr_power), power(new_a, -p.lr_power)
     if p.multiply_linear_by_lr:
-        linear = linear + lr * g - (new_power - old_power) * w
+        linear = linear + (lr * g - (new_power - old_power) * w)
         denominator = new_power + p.beta + 2 * lr * p.l2
         numerator = clip(linear, -lr * p.l1, lr * p.l1) - linear
     else:
-        linear = linear + g - (new_power - old_power) / lr * w
+        linear = linear + (g - (new_power - old_power) / lr * w)
         denominator = (new_power + p.beta) / lr + 2 * p.l2
         numerator = clip(linear, -p.l1, p.l1) - linear
     return where_zero(denominator, 0.0, numerator / denominator), new_a, linear
@@ -185,7 +185,7 @@ def _online_yogi(
 ) -> Rows:
     lr = s.learning_rate
     new_v = v - (1 - p.beta2) * sign(v - g * g) * g * g
-    linear = linear + g - (sqrt(new_v) - sqrt(v)) / lr * w
+    linear = linear + (g - (sqrt(new_v) - sqrt(v)) / lr * w)
     quotient = sqrt(new_v) / lr + 2 * p.l2
     return (clip(linear, -p.l1, p.l1) - linear) / quotient, new_v, linear
 
