@@ -27,6 +27,7 @@ GLOBAL_BATCH = 1024
 WIDTH = 8  # of an embedding, and of what the dense numbers become
 STEPS_PER_CALL = 55  # the host is asked only every so often
 SEED = 1
+HERE = pathlib.Path(__file__).resolve().parent
 
 # Column -> table. The last routes of the aircraft share the table of its route.
 FEATURES = {**CATEGORIES, "history": "route"}
@@ -209,8 +210,8 @@ def served(trainer: Trainer, flights: Flights, folder: pathlib.Path) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tpu", help="name of the TPU; default: $TPU_NAME")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("out"))
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "out")
     options = parser.parse_args()
     if options.epochs < 1:
         parser.error("--epochs must be at least 1")
