@@ -27,9 +27,10 @@ using tensorflow::XlaOpRegistry;
 // meets them.
 bool BelongsToTheTpu(const Node& node) {
   const std::string& op = node.type_string();
-  return node.IsControlFlow() || IsCollective(op) || op == "NoOp" ||
-         absl::StrContains(op, "TPU") || absl::StrContains(op, "Infeed") ||
-         absl::StrContains(op, "Outfeed") || absl::StartsWith(op, "Xla");
+  return node.IsControlFlow() || node.IsLoopCond() || IsCollective(op) ||
+         op == "NoOp" || absl::StrContains(op, "TPU") ||
+         absl::StrContains(op, "Infeed") || absl::StrContains(op, "Outfeed") ||
+         absl::StartsWith(op, "Xla");
 }
 
 // What XLA compiles TPU computations with; a wheel without it has XLA's CPU.
