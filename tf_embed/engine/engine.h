@@ -58,7 +58,8 @@ class Engine {
   // slot variables at their optimizer's initial value. ResourceExhausted where
   // the tables cannot fit into memory.
   static StatusOr<std::shared_ptr<Engine>> Create(EngineConfig config,
-                                                  const EngineOptions& options);
+                                                  const EngineOptions& options,
+                                                  Executor& executor);
   // Everything that Create would refuse, found without allocating: so that an
   // engine is given up only for one that can take its place. The memory of
   // `replaced`, if not null, counts as free.
@@ -110,10 +111,10 @@ class Engine {
   // Load takes all variables of the table at once: all or none is applied.
   virtual Status Load(int table, Shard shard,
                       Span<const float* const> variables, int64_t rows,
-                      int64_t dim) = 0;
+                      int64_t dim, Executor& executor) = 0;
   // Applies pending updates first. variables: as many as the table has.
-  virtual Status Retrieve(int table, Shard shard,
-                          Span<float* const> variables) = 0;
+  virtual Status Retrieve(int table, Shard shard, Span<float* const> variables,
+                          Executor& executor) = 0;
 
   // Fails everything that waits with Aborted, and every later call with
   // FailedPrecondition.

@@ -5,10 +5,11 @@
 
 namespace tf_embed {
 
-// Bytes per second at which one thread reads random rows of `row_bytes` bytes
-// from memory (2 GB on huge pages), with the best of several ways to prefetch:
-// the limit that lookups are measured against. Takes about a second, once.
-double RandomRowReadBandwidth(int64_t row_bytes);
+// Bytes per second at which `num_threads` threads together read random rows of
+// `row_bytes` bytes from memory (2 GB on huge pages), with the best of several
+// ways to prefetch: the limit that lookups are measured against. Takes about a
+// second, once for each pair of arguments.
+double RandomRowReadBandwidth(int64_t row_bytes, int num_threads = 1);
 
 }  // namespace tf_embed
 
