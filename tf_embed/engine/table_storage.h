@@ -26,7 +26,9 @@ class TableStorage {
   // Null in an inference engine that names no optimizer.
   const Optimizer* optimizer() const { return optimizer_.get(); }
   // The parameters and the slot variables.
-  int num_variables() const { return static_cast<int>(variables_.size()); }
+  int num_variables() const {
+    return 1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
+  }
   int64_t bytes() const { return bytes_; }
   TableView view() const { return {rows_, dim_, pointers_[0], slots()}; }
 
@@ -39,8 +41,9 @@ class TableStorage {
  private:
   friend StatusOr<std::vector<TableStorage>> PlanTables(
       const EngineConfig& config, int64_t reclaimable_bytes);
-  friend StatusOr<std::vector<TableStorage>> CreateTables(
-      const EngineConfig& config, Executor& executor);
+  friend Status AllocateTables(const EngineConfig& config,
+                               std::vector<TableStorage>& tables,
+                               Executor& executor);
   TableStorage() = default;
 
   Status PlanSize(const TableConfig& config, int64_t available_bytes);
@@ -64,10 +67,10 @@ class TableStorage {
 StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
                                                int64_t reclaimable_bytes);
 
-// All tables of a populated config: parameters 0, slots at their optimizer's
-// initial value.
-StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config,
-                                                 Executor& executor);
+// Gives planned tables their memory: parameters 0, slots at their optimizer's
+// initial value. ResourceExhausted if it is not there by now.
+Status AllocateTables(const EngineConfig& config,
+                      std::vector<TableStorage>& tables, Executor& executor);
 
 }  // namespace tf_embed
 
