@@ -264,11 +264,14 @@ def serving_embedding_lookup(
     ...     embedding.FeatureConfig(table=table)).numpy().tolist()
     [[6.0, 8.0], [3.0, 4.0]]
     """
-    if save_context.in_save_context() and not fused_export:
-        return tpu_embedding_for_serving.cpu_embedding_lookup(
-            inputs, weights, tables, feature_config
-        )
     matched = match_features(inputs, weights, feature_config)
+    if save_context.in_save_context() and not fused_export:
+        # With no features but those of the inputs: TensorFlow before 2.21 takes
+        # no subset.
+        used = nest.pack_sequence_as(inputs, [feature for *_, feature in matched])
+        return tpu_embedding_for_serving.cpu_embedding_lookup(
+            inputs, weights, tables, used
+        )
     plans = plan_features(matched, tables)
     fused = [plan for plan in plans if plan is not None]
     activations = iter(fused_lookup(fused) if fused else ())
