@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 
 from benchmarks import reference, workloads
+from benchmarks.machine import available_bytes
 from benchmarks.systems import SYSTEMS, SystemInfo, Worker
 from benchmarks.workloads import Inputs, Setting
 
@@ -56,12 +57,6 @@ class Result:
             self.threads,
             self.system,
         )
-
-
-def available_bytes() -> int:
-    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    fields = dict(line.split(":") for line in lines)
-    return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 def groups(
@@ -137,9 +132,7 @@ class _Group:
             pairs += [(w, "empty") for w in self._workers if w.system.empty]
         return pairs
 
-    def time(
-        self, pairs: list[tuple[Worker, str]], seconds: float
-    ) -> list[np.ndarray]:
+    def time(self, pairs: list[tuple[Worker, str]], seconds: float) -> list[np.ndarray]:
         """Microseconds of each call; a system's turn comes in random order."""
         times: list[list[float]] = [[] for _ in pairs]
         order = list(range(len(pairs)))
@@ -236,9 +229,7 @@ def run(
         inputs = Inputs(folder)
         memory = available_bytes() * _MEMORY_SHARE
         for members in groups(systems, setting, memory):
-            with _started(
-                members, setting, pythons, folder, logs, say
-            ) as workers:
+            with _started(members, setting, pythons, folder, logs, say) as workers:
                 group = _Group(workers, inputs, pathlib.Path(temporary))
                 versions += [worker.ask("versions") for worker in workers]
                 say("comparing lookups")
@@ -265,7 +256,6 @@ def run(
                         _result(setting, worker.system.name, what, values, core_us)
                         for (worker, what), values in zip(pairs, times, strict=True)
                     ]
-    results = _with_bandwidth(results, setting, inputs, pythons, logs, say)
     # The core was in each group; the first counts.
     unique: dict[object, Result] = {}
     for result in results:
@@ -273,24 +263,25 @@ def run(
     return list(unique.values()), versions
 
 
-def _with_bandwidth(
+def with_bandwidth(
     results: list[Result],
     setting: Setting,
-    inputs: Inputs,
     pythons: dict[str, str],
     logs: pathlib.Path,
     say: Say,
 ) -> list[Result]:
+    """Sets `of_bandwidth` of the lookups."""
     w = setting.workload
-    if setting.threads > 1 or w.latency or not any(r.kind == "forward" for r in results):
+    has_lookups = any(result.kind == "forward" for result in results)
+    if setting.threads > 1 or w.latency or not has_lookups:
         return results
     say("measuring random-row reads")
     row_bytes = 4 * w.dim
     limit = random_row_bandwidth(row_bytes, pythons, logs)
-    ids = np.median([len(batch.ids) for batch in inputs.batches])
+    batch_bytes = w.mean_ids * row_bytes
     return [
         dataclasses.replace(
-            result, of_bandwidth=ids * row_bytes / (result.median_us * 1e-6) / limit
+            result, of_bandwidth=batch_bytes / (result.median_us * 1e-6) / limit
         )
         if result.kind == "forward"
         else result

@@ -78,14 +78,13 @@ def _markdown(results: list[Result], kind: str) -> list[str]:
 
 
 def _header(runs: list[dict[str, Any]]) -> list[str]:
-    machine = runs[-1]["machine"]
+    versions = dict.fromkeys(version for run in runs for version in run["versions"])
     lines = [
         "# Benchmarks",
         "",
-        f"{machine['cpu']}, {machine['memory_gb']} GB, {machine['system']},"
-        f" Python {machine['python']}.",
+        runs[-1]["machine"],
         "",
-        *(f"- {version}" for version in machine["versions"]),
+        *(f"- {version}" for version in versions),
         "",
         *(
             f"- `{run['command']}`, commit {run['commit']}, {run['date']}"

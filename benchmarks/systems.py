@@ -13,8 +13,12 @@ from collections.abc import Sequence
 
 from benchmarks.workloads import Setting
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CORE_WORKER = "bazel-bin/benchmarks/core/core_worker"
+ROOT = pathlib.Path(__file__).parent.parent.absolute()
+# In a check-out, or beside the sources in a Bazel test.
+_CORE_WORKERS = (
+    ROOT / "bazel-bin/benchmarks/core/core_worker",
+    ROOT / "benchmarks/core/core_worker",
+)
 # Longer than any single command takes.
 _TIMEOUT_SECONDS = 300
 
@@ -23,7 +27,7 @@ _TIMEOUT_SECONDS = 300
 class SystemInfo:
     name: str
     title: str
-    # "core" is a program; the others name a virtual environment.
+    # "core" is a program, the others are interpreters; see pythons().
     environment: str
     program: tuple[str, ...]
     optimizers: tuple[str, ...] = ("sgd", "adagrad", "adam", "ftrl")
@@ -49,12 +53,12 @@ SYSTEMS = {
         SystemInfo("core", "C++ core", "core", ("kernels",), ours=True),
         SystemInfo("engine", "C++ engine", "core", ("engine",), ours=True),
         SystemInfo(
-            "raw-ops", "raw ops", "ours", ("raw_ops",), ours=True, empty=True
+            "raw-ops", "raw ops", "tf_embed", ("raw_ops",), ours=True, empty=True
         ),
         SystemInfo(
             "serving-sparse",
             "tf_embed ForServing, sparse",
-            "ours",
+            "tf_embed",
             ("serving", "ours", "sparse"),
             ours=True,
             empty=True,
@@ -62,7 +66,7 @@ SYSTEMS = {
         SystemInfo(
             "serving-ragged",
             "tf_embed ForServing, ragged",
-            "ours",
+            "tf_embed",
             ("serving", "ours", "ragged"),
             ours=True,
             empty=True,
@@ -78,6 +82,7 @@ SYSTEMS = {
         SystemInfo(
             "fbgemm", "FBGEMM TBE", "torch", ("fbgemm_tbe",), ("sgd", "adagrad")
         ),
+        SystemInfo("jax", "jax, jit", "jax", ("jax_lookup",), forward_only=True),
         SystemInfo(
             "tf", "TensorFlow's ops", "stock", ("tf_graph",), ("sgd", "adagrad", "ftrl")
         ),
@@ -116,7 +121,8 @@ class Worker:
         self.system = system
         self._log = log
         if system.environment == "core":
-            command = [str(ROOT / CORE_WORKER), *system.program]
+            program = next(p for p in _CORE_WORKERS if p.exists())
+            command = [str(program), *system.program]
         else:
             module = f"benchmarks.workers.{system.program[0]}"
             python = pythons[system.environment]
@@ -125,7 +131,7 @@ class Worker:
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "CUDA_VISIBLE_DEVICES": "",
         }
-        if system.environment != "ours":
+        if system.environment != "tf_embed":
             environment.pop("PYTHONPATH", None)
         with log.open("w") as log_file:
             self._process = subprocess.Popen(
@@ -177,7 +183,9 @@ class Worker:
 def pythons() -> dict[str, str]:
     """The interpreter of each environment; ./run bench sets them up."""
     return {
-        "ours": sys.executable,
+        "tf_embed": sys.executable,
+        # The same TensorFlow, which nothing of tf_embed is loaded into.
         "stock": sys.executable,
         "torch": str(ROOT / ".venv-bench-torch/bin/python"),
+        "jax": str(ROOT / ".venv-bench-jax/bin/python"),
     }

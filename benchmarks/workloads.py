@@ -49,6 +49,11 @@ class Workload:
         return self.max_bag == 1
 
     @property
+    def mean_ids(self) -> float:
+        """Of a batch, on average."""
+        return self.tables * self.batch * (self.min_bag + self.max_bag) / 2
+
+    @property
     def latency(self) -> bool:
         """Whether calls are so short that what surrounds them counts."""
         return self.batch <= 32
@@ -155,8 +160,7 @@ def write(setting: Setting, folder: pathlib.Path) -> None:
 
 def read_setting(folder: pathlib.Path) -> Setting:
     values = dict(
-        line.split(" ", 1)
-        for line in (folder / "setting.txt").read_text().splitlines()
+        line.split(" ", 1) for line in (folder / "setting.txt").read_text().splitlines()
     )
     types = {"name": str, "combiner": str, "weighted": lambda x: x == "1"}
     workload = Workload(
@@ -198,9 +202,7 @@ class Inputs:
         self._base = np.fromfile(folder / "table.f32", np.float32).reshape(-1, w.dim)
         self.gradients = np.fromfile(folder / "gradients.f32", np.float32)
         self.gradients = self.gradients.reshape(w.tables, w.batch, w.dim)
-        self.batches = [
-            self._batch(folder, b) for b in range(self.setting.num_batches)
-        ]
+        self.batches = [self._batch(folder, b) for b in range(self.setting.num_batches)]
 
     def _batch(self, folder: pathlib.Path, b: int) -> Batch:
         w = self.setting.workload

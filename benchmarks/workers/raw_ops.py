@@ -5,8 +5,8 @@ from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
 
 import tf_embed
 from benchmarks import workloads
-from benchmarks.workers.tf_setup import set_threads
 from benchmarks.worker import System, serve
+from benchmarks.workers.tf_setup import set_threads
 from tf_embed import raw_ops
 
 

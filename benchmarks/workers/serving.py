@@ -1,4 +1,4 @@
-"""TPUEmbeddingForServing, tf_embed's or TensorFlow's: serving.py ours|stock sparse|ragged.
+"""TPUEmbeddingForServing: serving.py ours|stock sparse|ragged.
 
 A call goes through a concrete function of flat tensors. The stock class gets
 its best step: rows summed once, then TensorFlow's sparse update.
@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import workloads
+from benchmarks.worker import System, serve
 from benchmarks.workers import tf_updates
 from benchmarks.workers.tf_setup import check_stock, set_threads
-from benchmarks.worker import System, serve
 
 embedding = tf.tpu.experimental.embedding
 
@@ -121,8 +121,7 @@ class Serving(System):
                 "empty": self._empty,
             }[kind]
             specs = [
-                tf.TensorSpec([None] * x.shape.rank, x.dtype)
-                for x in self._batches[0]
+                tf.TensorSpec([None] * x.shape.rank, x.dtype) for x in self._batches[0]
             ]
             self._functions[kind] = tf.function(
                 function, autograph=False

@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.worker import System, serve
 from benchmarks.workers import tf_updates
 from benchmarks.workers.tf_setup import check_stock, set_threads
-from benchmarks.worker import System, serve
 
 
 class TfGraph(System):

@@ -11,43 +11,20 @@ import dataclasses
 import itertools
 import json
 import os
-import pathlib
-import platform
 import shlex
-import subprocess
-import sys
-import time
-from collections.abc import Iterable
 
 import rich.console
-import rich.progress
 
-from benchmarks import measure, report, workloads
-from benchmarks.systems import ROOT, SYSTEMS, WorkerError, pythons
+from benchmarks import command_line, measure, report, workloads
+from benchmarks.machine import OUT, describe
+from benchmarks.systems import SYSTEMS, WorkerError, pythons
 from benchmarks.workloads import DISTRIBUTIONS, OPTIMIZERS, WORKLOADS, Setting
 
-OUT = ROOT / "out/bench"
 KINDS = ("forward", "step")
 THREADS = ("1", "2")
 
 
-def _choice(choices: Iterable[str]):
-    """An argument type: names from a list, separated by commas."""
-    known = list(choices)
-
-    def parse(text: str) -> list[str]:
-        names = text.split(",")
-        for name in names:
-            if name not in known:
-                raise argparse.ArgumentTypeError(
-                    f"no '{name}'; there are: {', '.join(known)}"
-                )
-        return names
-
-    return parse
-
-
-def _parser() -> argparse.ArgumentParser:
+def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--list", action="store_true", help="show what there is")
     parser.add_argument(
@@ -55,21 +32,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a few minutes: W1, W2 and W3-1, uniform ids, Adagrad, one thread",
     )
-    for flag, choices in (
-        ("--workload", WORKLOADS),
-        ("--system", SYSTEMS),
-        ("--optimizer", OPTIMIZERS),
-        ("--distribution", DISTRIBUTIONS),
-        ("--threads", THREADS),
-        ("--kind", KINDS),
-    ):
-        names = list(choices)
-        parser.add_argument(
-            flag,
-            type=_choice(names),
-            metavar="A,B",
-            help=f"of {', '.join(names)}; default: all",
-        )
+    command_line.add_choice(parser, "--workload", WORKLOADS)
+    command_line.add_choice(parser, "--system", SYSTEMS)
+    command_line.add_choice(parser, "--optimizer", OPTIMIZERS)
+    command_line.add_choice(parser, "--distribution", DISTRIBUTIONS)
+    command_line.add_choice(parser, "--threads", THREADS)
+    command_line.add_choice(parser, "--kind", KINDS)
     parser.add_argument(
         "--seconds", type=float, help="to time each system on each setting"
     )
@@ -78,7 +46,22 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="add to the results of earlier runs instead of replacing them",
     )
-    return parser
+    options = parser.parse_args(arguments)
+    options.command = shlex.join(["./run", "bench", *arguments])
+    options.system = options.system or list(SYSTEMS)
+    options.settings = _settings(options)
+    if not (options.settings or options.list):
+        parser.error("nothing to run: no setting has all that was asked for")
+    return options
+
+
+def needs(options: argparse.Namespace) -> list[str]:
+    """What ./run must set up."""
+    if options.list:
+        return []
+    # The core measures the memory's limit.
+    needs = ["core"] + [SYSTEMS[name].environment for name in options.system]
+    return [need for need in dict.fromkeys(needs) if need != "stock"]
 
 
 def _show_list() -> None:
@@ -140,71 +123,24 @@ def _settings(
     return settings
 
 
-def _cpu() -> str:
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.machine()
-
-
-def _commit() -> str:
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    return git.stdout.strip() or "unknown"
-
-
-def _machine() -> dict[str, object]:
-    return {
-        "cpu": f"{_cpu()}, {os.cpu_count()} cores",
-        "memory_gb": round(
-            os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-        ),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": [],
-    }
-
-
-def main() -> int:
-    parser = _parser()
-    options = parser.parse_args()
+def main(options: argparse.Namespace) -> int:
     if options.list:
         _show_list()
         return 0
     console = rich.console.Console(stderr=True)
     logs = OUT / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    systems = options.system or list(SYSTEMS)
     seconds = options.seconds or (0.5 if options.quick else 2.0)
-    settings = _settings(options)
-    if not settings:
-        parser.error("nothing to run: no setting has all that was asked for")
     runs = []
     if options.keep and (OUT / "results.json").exists():
         runs = json.loads((OUT / "results.json").read_text())["runs"]
-    run = {
-        "command": shlex.join(["./run", "bench", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d %H:%M"),
-        "commit": _commit(),
-        "machine": _machine(),
-        "results": [],
-    }
+    run = describe(options.command) | {"versions": [], "results": []}
     runs.append(run)
-    infos = [SYSTEMS[name] for name in systems]
+    infos = [SYSTEMS[name] for name in options.system]
     try:
-        with rich.progress.Progress(
-            rich.progress.SpinnerColumn(),
-            rich.progress.MofNCompleteColumn(),
-            rich.progress.TimeElapsedColumn(),
-            rich.progress.TextColumn("{task.description}"),
-            console=console,
-        ) as progress:
-            task = progress.add_task("", total=len(settings))
-            for setting, kinds in settings:
+        with command_line.progress(console) as progress:
+            task = progress.add_task("", total=len(options.settings))
+            for setting, kinds in options.settings:
 
                 def say(what: str, setting: Setting = setting) -> None:
                     progress.update(task, description=f"{setting.name}: {what}")
@@ -212,8 +148,9 @@ def main() -> int:
                 results, versions = measure.run(
                     setting, infos, kinds, seconds, pythons(), logs, say
                 )
+                results = measure.with_bandwidth(results, setting, pythons(), logs, say)
                 run["results"] += [dataclasses.asdict(r) for r in results]
-                known = run["machine"]["versions"]
+                known = run["versions"]
                 known += [v for v in versions if v not in known]
                 # An interrupted run leaves what it has.
                 (OUT / "results.json").write_text(json.dumps({"runs": runs}, indent=1))
@@ -223,9 +160,5 @@ def main() -> int:
         return 1
     report.write(runs, OUT)
     print((OUT / "report.md").read_text())
-    console.print(f"written to {OUT.relative_to(ROOT)}: report.md, results.json, plots")
+    console.print("written to out/bench: report.md, results.json, plots")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
