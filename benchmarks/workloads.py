@@ -128,7 +128,7 @@ def write(setting: Setting, folder: pathlib.Path) -> None:
     rng.uniform(-1, 1, (base_rows, w.dim)).astype(np.float32).tofile(
         folder / "table.f32"
     )
-    gradients = rng.normal(0, 0.01, (w.tables, w.batch, w.dim))
+    gradients = rng.normal(0, 0.1, (w.tables, w.batch, w.dim))
     gradients.astype(np.float32).tofile(folder / "gradients.f32")
     ids = _Ids(w.rows, setting.distribution, rng)
     for b in range(setting.num_batches):
