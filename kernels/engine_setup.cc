@@ -36,11 +36,12 @@ Status ConfigureEngine(const std::string& serialized_config) {
   options.batch.prune_negative_ids = PruneNegativeIds();
   Origin& origin = TheOrigin();
   std::lock_guard<std::mutex> lock(origin.mutex);
+  TF_EMBED_ASSIGN_OR_RETURN(
+      EnginePlan plan, Engine::Plan(std::move(config), ActiveEngine().get()));
   // The old tables go before the new ones come: both need not fit.
-  TF_EMBED_RETURN_IF_ERROR(Engine::Check(config, ActiveEngine().get()));
   SetActiveEngine(nullptr);
   TF_EMBED_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine,
-                            Engine::Create(std::move(config), options));
+                            Engine::Create(std::move(plan), options));
   origin.engine = engine;
   origin.canonical_config = proto.SerializeAsString();
   SetActiveEngine(std::move(engine));

@@ -12,7 +12,8 @@ namespace tf_embed {
 // The life of the process's engine, as the configuration ops control it.
 
 // Builds an engine for a serialized TPUEmbeddingConfiguration and makes it the
-// active one. What was there before is shut down; on error it stays.
+// active one. What was there before is shut down; on error it stays, unless the
+// error is that its memory did not come free.
 Status ConfigureEngine(const std::string& serialized_config);
 
 // Shuts the active engine down, if there is one.

@@ -1,13 +1,12 @@
 """Load and Retrieve: every optimizer, shards, LoadAll, what they refuse."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import harness, small_model
+from tests.ops import harness
 from tests.ops.harness import raises
 from tests.reference import cases
 from tests.reference.engine import Engine
@@ -20,12 +19,6 @@ _ODD_BITS = np.array(
     [0x00000000, 0x80000000, 0x00000001, 0x7F800000, 0xFF800000, 0x7FC00001],
     np.uint32,
 ).view(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
 
 
 def _config(optimizer: str, strategy: int = 0) -> Any:

@@ -12,7 +12,6 @@
 #include "tf_embed/engine/received_batch.h"
 #include "tf_embed/engine/shard_layout.h"
 #include "tf_embed/engine/step_protocol.h"
-#include "tf_embed/engine/table_storage.h"
 #include "tf_embed/engine/timer.h"
 #include "tf_embed/lookup/pooled_lookup.h"
 #include "tf_embed/lookup/sparse_update.h"
@@ -549,7 +548,7 @@ EngineStats EngineImpl::Stats() const {
 
 }  // namespace
 
-Status Engine::Check(EngineConfig config, const Engine* replaced) {
+StatusOr<EnginePlan> Engine::Plan(EngineConfig config, const Engine* replaced) {
   TF_EMBED_RETURN_IF_ERROR(Populate(config));
   int64_t reclaimable_bytes = 0;
   if (replaced != nullptr) {
@@ -557,16 +556,22 @@ Status Engine::Check(EngineConfig config, const Engine* replaced) {
       reclaimable_bytes += table.table_bytes;
     }
   }
-  return PlanTables(config, reclaimable_bytes).status();
+  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
+                            PlanTables(config, reclaimable_bytes));
+  return EnginePlan{std::move(config), std::move(tables)};
+}
+
+StatusOr<std::shared_ptr<Engine>> Engine::Create(EnginePlan plan,
+                                                 const EngineOptions& options) {
+  TF_EMBED_RETURN_IF_ERROR(AllocateTables(plan.config, plan.tables));
+  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(
+      std::move(plan.config), options, std::move(plan.tables)));
 }
 
 StatusOr<std::shared_ptr<Engine>> Engine::Create(EngineConfig config,
                                                  const EngineOptions& options) {
-  TF_EMBED_RETURN_IF_ERROR(Populate(config));
-  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
-                            CreateTables(config));
-  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(
-      std::move(config), options, std::move(tables)));
+  TF_EMBED_ASSIGN_OR_RETURN(EnginePlan plan, Plan(std::move(config), nullptr));
+  return Create(std::move(plan), options);
 }
 
 }  // namespace tf_embed

@@ -15,12 +15,20 @@
 #include "tf_embed/engine/batch.h"
 #include "tf_embed/engine/config.h"
 #include "tf_embed/engine/engine_stats.h"
+#include "tf_embed/engine/table_storage.h"
 #include "tf_embed/optimizers/optimizer.h"
 
 namespace tf_embed {
 
 struct EngineOptions {
   BatchOptions batch;
+};
+
+// A config found good and populated, and its tables without their memory: all
+// of an engine that can be made while another one still has the memory.
+struct EnginePlan {
+  EngineConfig config;
+  std::vector<TableStorage> tables;
 };
 
 // Consecutive cores that one op speaks for: one, or all cores of a replica
@@ -54,15 +62,18 @@ using ReceivedBatches = std::vector<std::shared_ptr<ReceivedBatch>>;
 // executor needs to make progress.
 class Engine {
  public:
-  // Populates and checks the config, then allocates the tables: parameters 0,
-  // slot variables at their optimizer's initial value. ResourceExhausted where
-  // the tables cannot fit into memory.
+  // Populates and checks the config and plans its tables: refuses everything
+  // that can be refused without allocating, so that an engine is given up only
+  // for one that can take its place. ResourceExhausted where the tables cannot
+  // fit into memory; that of `replaced`, if not null, counts as free.
+  static StatusOr<EnginePlan> Plan(EngineConfig config, const Engine* replaced);
+  // Allocates the tables: parameters 0, slot variables at their optimizer's
+  // initial value.
+  static StatusOr<std::shared_ptr<Engine>> Create(EnginePlan plan,
+                                                  const EngineOptions& options);
+  // Plan and Create, where nothing is replaced.
   static StatusOr<std::shared_ptr<Engine>> Create(EngineConfig config,
                                                   const EngineOptions& options);
-  // Everything that Create would refuse, found without allocating: so that an
-  // engine is given up only for one that can take its place. The memory of
-  // `replaced`, if not null, counts as free.
-  static Status Check(EngineConfig config, const Engine* replaced);
   virtual ~Engine() = default;
 
   virtual const EngineConfig& config() const = 0;  // populated

@@ -46,28 +46,24 @@ Status TableStorage::PlanSize(const TableConfig& config,
     }
     optimizer_ = std::move(optimizer).value();
   }
-  const int64_t num_variables =
-      1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
-  bytes_ = CountBytes(rows_, dim_, num_variables);
+  bytes_ = CountBytes(rows_, dim_, num_variables());
   if (bytes_ < 0) {
-    return TooLarge(config, num_variables, "more than 2^63", available_bytes);
+    return TooLarge(config, num_variables(), "more than 2^63", available_bytes);
   }
   if (bytes_ > available_bytes) {
-    return TooLarge(config, num_variables, std::to_string(bytes_),
+    return TooLarge(config, num_variables(), std::to_string(bytes_),
                     available_bytes);
   }
   return OkStatus();
 }
 
 Status TableStorage::Allocate(const TableConfig& config) {
-  const int64_t num_variables =
-      1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
-  for (int64_t v = 0; v < num_variables; ++v) {
+  for (int v = 0; v < num_variables(); ++v) {
     StatusOr<AlignedBuffer> buffer = AlignedBuffer::Create(rows_ * dim_);
     if (!buffer.ok()) {
       return Status(
           buffer.status().code(),
-          StrCat(TooLarge(config, num_variables, std::to_string(bytes_),
+          StrCat(TooLarge(config, num_variables(), std::to_string(bytes_),
                           AvailableMemoryBytes())
                      .message(),
                  " ", buffer.status().message()));
@@ -130,13 +126,12 @@ StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
   return tables;
 }
 
-StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config) {
-  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
-                            PlanTables(config, /*reclaimable_bytes=*/0));
+Status AllocateTables(const EngineConfig& config,
+                      std::vector<TableStorage>& tables) {
   for (size_t t = 0; t < tables.size(); ++t) {
     TF_EMBED_RETURN_IF_ERROR(tables[t].Allocate(config.tables[t]));
   }
-  return tables;
+  return OkStatus();
 }
 
 }  // namespace tf_embed

@@ -25,7 +25,9 @@ class TableStorage {
   // Null in an inference engine that names no optimizer.
   const Optimizer* optimizer() const { return optimizer_.get(); }
   // The parameters and the slot variables.
-  int num_variables() const { return static_cast<int>(variables_.size()); }
+  int num_variables() const {
+    return 1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
+  }
   int64_t bytes() const { return bytes_; }
   TableView view() const { return {rows_, dim_, pointers_[0], slots()}; }
 
@@ -36,8 +38,8 @@ class TableStorage {
  private:
   friend StatusOr<std::vector<TableStorage>> PlanTables(
       const EngineConfig& config, int64_t reclaimable_bytes);
-  friend StatusOr<std::vector<TableStorage>> CreateTables(
-      const EngineConfig& config);
+  friend Status AllocateTables(const EngineConfig& config,
+                               std::vector<TableStorage>& tables);
   TableStorage() = default;
 
   Status PlanSize(const TableConfig& config, int64_t available_bytes);
@@ -59,9 +61,10 @@ class TableStorage {
 StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
                                                int64_t reclaimable_bytes);
 
-// All tables of a populated config: parameters 0, slots at their optimizer's
-// initial value.
-StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config);
+// Gives planned tables their memory: parameters 0, slots at their optimizer's
+// initial value. ResourceExhausted if it is not there by now.
+Status AllocateTables(const EngineConfig& config,
+                      std::vector<TableStorage>& tables);
 
 }  // namespace tf_embed
 

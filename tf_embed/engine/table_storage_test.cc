@@ -21,6 +21,14 @@ EngineConfig OneTable(int64_t rows, int64_t dim, OptimizerParams params) {
   return config;
 }
 
+StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config) {
+  auto tables = PlanTables(config, /*reclaimable_bytes=*/0);
+  if (tables.ok()) {
+    TF_EMBED_RETURN_IF_ERROR(AllocateTables(config, *tables));
+  }
+  return tables;
+}
+
 TEST(TableStorageTest, VariablesAreAlignedAndInitialised) {
   auto tables = CreateTables(OneTable(33, 5, MdlAdagradLightParams{}));
   ASSERT_TRUE(tables.ok()) << tables.status().message();
@@ -75,6 +83,19 @@ TEST(TableStorageTest, MemoryToBeFreedCountsAsFree) {
             StatusCode::kResourceExhausted);
   const Status status = PlanTables(config, 5 * available).status();
   EXPECT_TRUE(status.ok()) << status.message();
+}
+
+// What was to be freed may still be held by somebody.
+TEST(TableStorageTest, MemoryThatDidNotComeFreeIsAnError) {
+  const int64_t available = AvailableMemoryBytes();
+  const EngineConfig config = OneTable(available / 4 / 8 * 5, 8, SgdParams{});
+  auto tables = PlanTables(config, 5 * available);
+  ASSERT_TRUE(tables.ok()) << tables.status().message();
+  const Status status = AllocateTables(config, *tables);
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find(" bytes of memory are available"),
+            std::string::npos)
+      << status.message();
 }
 
 TEST(TableStorageTest, TablesThatDoNotFitTogetherAreRefused) {
