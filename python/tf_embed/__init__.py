@@ -19,7 +19,11 @@ from tf_embed._process import (
 from tf_embed._stats_summary import write_stats_summary
 from tf_embed._version import __version__
 from tf_embed.engine_stats_pb2 import EngineStats
-from tf_embed.serving import TPUEmbeddingForServing, serving_embedding_lookup
+from tf_embed.serving import (
+    TPUEmbeddingForServing,
+    TPUEmbeddingV0,
+    serving_embedding_lookup,
+)
 
 if TYPE_CHECKING:
     from tf_embed._stats_callback import StatsCallback
@@ -28,6 +32,7 @@ __all__ = [
     "EngineStats",
     "StatsCallback",
     "TPUEmbeddingForServing",
+    "TPUEmbeddingV0",
     "__version__",
     "load",
     "raw_ops",

@@ -2,5 +2,6 @@
 
 from tf_embed.serving._for_serving import TPUEmbeddingForServing
 from tf_embed.serving._lookup import serving_embedding_lookup
+from tf_embed.serving._v0 import TPUEmbeddingV0
 
-__all__ = ["TPUEmbeddingForServing", "serving_embedding_lookup"]
+__all__ = ["TPUEmbeddingForServing", "TPUEmbeddingV0", "serving_embedding_lookup"]
