@@ -150,8 +150,7 @@ def main(options: argparse.Namespace) -> int:
                 )
                 results = measure.with_bandwidth(results, setting, pythons(), logs, say)
                 run["results"] += [dataclasses.asdict(r) for r in results]
-                known = run["versions"]
-                known += [v for v in versions if v not in known]
+                run["versions"] = list(dict.fromkeys(run["versions"] + versions))
                 # An interrupted run leaves what it has.
                 (OUT / "results.json").write_text(json.dumps({"runs": runs}, indent=1))
                 progress.advance(task)

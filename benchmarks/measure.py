@@ -67,7 +67,7 @@ def groups(
     rest = [system for system in systems if system.name != "core"]
     limit = memory - sum(system.bytes(setting) for system in anchor)
     while True:
-        group, used = [], 0
+        group, used = [], 0.0
         while rest and (not group or used + rest[0].bytes(setting) <= limit):
             used += rest[0].bytes(setting)
             group.append(rest.pop(0))
@@ -283,7 +283,8 @@ def with_bandwidth(
         dataclasses.replace(
             result, of_bandwidth=batch_bytes / (result.median_us * 1e-6) / limit
         )
-        if result.kind == "forward"
+        # Of rows of float32, as the limit is.
+        if result.kind == "forward" and SYSTEMS[result.system].row_share == 1
         else result
         for result in results
     ]
