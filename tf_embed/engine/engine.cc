@@ -85,9 +85,9 @@ class EngineImpl final : public Engine {
               Span<const float> learning_rates, const ReceivedBatches* batches,
               Executor& executor) override;
   Status Load(int table, Shard shard, Span<const float* const> variables,
-              int64_t rows, int64_t dim) override;
-  Status Retrieve(int table, Shard shard,
-                  Span<float* const> variables) override;
+              int64_t rows, int64_t dim, Executor& executor) override;
+  Status Retrieve(int table, Shard shard, Span<float* const> variables,
+                  Executor& executor) override;
   void Shutdown(const std::string& reason) override;
   EngineStats Stats() const override;
 
@@ -484,7 +484,7 @@ StatusOr<ShardRows> EngineImpl::CheckShard(int table, Shard shard,
 
 Status EngineImpl::Load(int table, Shard shard,
                         Span<const float* const> variables, int64_t rows,
-                        int64_t dim) {
+                        int64_t dim, Executor& executor) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
                             CheckShard(table, shard, variables));
@@ -495,24 +495,22 @@ Status EngineImpl::Load(int table, Shard shard,
                            place.count, ",", table_config.dimension,
                            "], but got [", rows, ",", dim, "].");
   }
-  SerialExecutor serial;
-  TF_EMBED_RETURN_IF_ERROR(Flush(serial));
+  TF_EMBED_RETURN_IF_ERROR(Flush(executor));
   std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
   const WorkClock clock(&counters_[table].load_ns);
-  tables_[table].CopyFrom(place, variables);
+  tables_[table].CopyFrom(place, variables, executor);
   return OkStatus();
 }
 
 Status EngineImpl::Retrieve(int table, Shard shard,
-                            Span<float* const> variables) {
+                            Span<float* const> variables, Executor& executor) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
                             CheckShard(table, shard, variables));
-  SerialExecutor serial;
-  TF_EMBED_RETURN_IF_ERROR(Flush(serial));
+  TF_EMBED_RETURN_IF_ERROR(Flush(executor));
   std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
   const WorkClock clock(&counters_[table].retrieve_ns);
-  tables_[table].CopyTo(place, variables);
+  tables_[table].CopyTo(place, variables, executor);
   return OkStatus();
 }
 
@@ -587,16 +585,18 @@ StatusOr<EnginePlan> Engine::Plan(EngineConfig config, const Engine* replaced) {
 }
 
 StatusOr<std::shared_ptr<Engine>> Engine::Create(EnginePlan plan,
-                                                 const EngineOptions& options) {
-  TF_EMBED_RETURN_IF_ERROR(AllocateTables(plan.config, plan.tables));
+                                                 const EngineOptions& options,
+                                                 Executor& executor) {
+  TF_EMBED_RETURN_IF_ERROR(AllocateTables(plan.config, plan.tables, executor));
   return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(
       std::move(plan.config), options, std::move(plan.tables)));
 }
 
 StatusOr<std::shared_ptr<Engine>> Engine::Create(EngineConfig config,
-                                                 const EngineOptions& options) {
+                                                 const EngineOptions& options,
+                                                 Executor& executor) {
   TF_EMBED_ASSIGN_OR_RETURN(EnginePlan plan, Plan(std::move(config), nullptr));
-  return Create(std::move(plan), options);
+  return Create(std::move(plan), options, executor);
 }
 
 }  // namespace tf_embed

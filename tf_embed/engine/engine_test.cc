@@ -72,18 +72,18 @@ TEST_F(EngineTest, OneStep) {
 TEST_F(EngineTest, CreateRefusesBadConfigs) {
   EngineConfig config = OneTable(4, 2, 3);
   config.tables[0].vocabulary_size = 0;
-  EXPECT_EQ(Engine::Create(config, {}).status().code(),
+  EXPECT_EQ(Engine::Create(config, {}, executor_).status().code(),
             StatusCode::kInvalidArgument);
   config = OneTable(4, 2, 3);
   config.tables[0].optimizer.params = UserDefinedProgramParams{};
-  const Status status = Engine::Create(config, {}).status();
+  const Status status = Engine::Create(config, {}, executor_).status();
   EXPECT_EQ(status.code(), StatusCode::kUnimplemented);
   EXPECT_EQ(status.message().rfind("Table 't': ", 0), 0u) << status.message();
 }
 
 TEST_F(EngineTest, CreateRefusesTablesThatDoNotFit) {
   const Status huge =
-      Engine::Create(OneTable(int64_t{1} << 60, 64, 1), {}).status();
+      Engine::Create(OneTable(int64_t{1} << 60, 64, 1), {}, executor_).status();
   EXPECT_EQ(huge.code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(huge.message().rfind("Table 't' with 1152921504606846976 rows of "
                                  "dimension 64 and 0 slot variables needs more "
@@ -92,7 +92,7 @@ TEST_F(EngineTest, CreateRefusesTablesThatDoNotFit) {
             0u)
       << huge.message();
   const Status large =
-      Engine::Create(OneTable(int64_t{1} << 40, 64, 1), {}).status();
+      Engine::Create(OneTable(int64_t{1} << 40, 64, 1), {}, executor_).status();
   EXPECT_EQ(large.code(), StatusCode::kResourceExhausted);
   EXPECT_NE(large.message().find("needs 281474976710656 bytes; "),
             std::string::npos)
@@ -393,7 +393,8 @@ TEST_F(EngineTest, ShutdownAbortsWhatWaitsAndRefusesWhatFollows) {
   ExpectStatus(Receive(*engine).status(), code, refused);
   ExpectStatus(engine->Lookup({}, {&pointer, 1}, executor_), code, refused);
   ExpectStatus(SendOn(*engine, 0, {0}), code, refused);
-  ExpectStatus(engine->Retrieve(0, {}, {&pointer, 1}), code, refused);
+  ExpectStatus(engine->Retrieve(0, {}, {&pointer, 1}, executor_), code,
+               refused);
   ExpectStatus(LoadShard(*engine, 0, {}, 4, {{1, 2, 3, 4}}), code, refused);
 }
 
@@ -576,16 +577,16 @@ TEST_F(EngineTest, LoadAndRetrieveCheckTheirArguments) {
   ExpectStatus(LoadShard(*engine, 0, {1, 3}, 3, {m, m}), code,
                "Shard 1 of 3 of table 't' has shape [2,2], but got [3,2].");
   const float* pointers[] = {m.data(), m.data()};
-  ExpectStatus(engine->Load(0, {}, pointers, 7, 3), code,
+  ExpectStatus(engine->Load(0, {}, pointers, 7, 3, executor_), code,
                "Shard 0 of 1 of table 't' has shape [7,2], but got [7,3].");
-  ExpectStatus(engine->Load(1, {}, pointers, 7, 2), code,
+  ExpectStatus(engine->Load(1, {}, pointers, 7, 2, executor_), code,
                "table_id 1 is outside [0, 1).");
-  ExpectStatus(engine->Load(-1, {}, pointers, 7, 2), code,
+  ExpectStatus(engine->Load(-1, {}, pointers, 7, 2, executor_), code,
                "table_id -1 is outside [0, 1).");
   const float* missing[] = {m.data(), nullptr};
-  ExpectStatus(engine->Load(0, {}, missing, 7, 2), code,
+  ExpectStatus(engine->Load(0, {}, missing, 7, 2, executor_), code,
                "State variable 1 of table 't' is missing.");
-  ExpectStatus(engine->Retrieve(2, {}, {}), code,
+  ExpectStatus(engine->Retrieve(2, {}, {}, executor_), code,
                "table_id 2 is outside [0, 1).");
   EXPECT_EQ(RetrieveTable(*engine, 0), before);
 }
