@@ -163,26 +163,33 @@ def _started(
     logs: pathlib.Path,
     say: Say,
 ) -> Iterator[list[Worker]]:
-    cpus = sorted(os.sched_getaffinity(0))[-setting.threads :]
     with ExitStack() as stack:
         workers = []
         for system in systems:
-            worker = Worker(system, pythons, cpus, logs / f"{system.name}.log")
+            worker = Worker(system, pythons, logs / f"{system.name}.log")
             stack.callback(worker.close)
             workers.append(worker)
         for worker in workers:
-            say(f"{worker.system.name}: set up")
-            worker.ask("setup", folder)
+            worker.tell("setup", folder)
+        for worker in workers:
+            say(f"{worker.system.name}: setting up")
+            worker.answer()
+            worker.pin(_cpus(setting.threads))
         yield workers
+
+
+def _cpus(threads: int) -> list[int]:
+    """The last ones: the first tend to serve interrupts."""
+    return sorted(os.sched_getaffinity(0))[-threads:]
 
 
 def random_row_bandwidth(
     row_bytes: int, pythons: dict[str, str], logs: pathlib.Path
 ) -> float:
     """Bytes per second of random-row reads by one thread, right now."""
-    cpus = sorted(os.sched_getaffinity(0))[-1:]
-    worker = Worker(SYSTEMS["core"], pythons, cpus, logs / "bandwidth.log")
+    worker = Worker(SYSTEMS["core"], pythons, logs / "bandwidth.log")
     try:
+        worker.pin(_cpus(1))
         return float(worker.ask("bandwidth", row_bytes))
     finally:
         worker.close()

@@ -136,7 +136,6 @@ class Worker:
         self,
         system: SystemInfo,
         pythons: dict[str, str],
-        cpus: Sequence[int],
         log: pathlib.Path,
     ):
         self.system = system
@@ -163,8 +162,14 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, cpus),
             )
+
+    def pin(self, cpus: Sequence[int]) -> None:
+        """Keeps all threads, and those they will start, on some cores."""
+        for thread in os.listdir(f"/proc/{self._process.pid}/task"):
+            # It may have ended since.
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cpus)
 
     def tell(self, *words: object) -> None:
         """Sends a command whose answer `answer` will fetch."""
