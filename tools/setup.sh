@@ -82,25 +82,36 @@ setup_python() {
   SUFFIX="${venv#.venv}"
   PYTHON="$PWD/$venv/bin/python"
 
-  local mark="$venv/.tf_embed_requirements"
-  # Exact bytes are compared: a pull that changes a pin is noticed.
-  if [[ -x "$PYTHON" ]] && cmp -s "$REQUIREMENTS" "$mark"; then
+  if is_installed "$venv" "$REQUIREMENTS"; then
     return
   fi
-  if [[ ! -x "$PYTHON" ]]; then
-    make_venv "$venv"
-  fi
-  say "installing the packages of $REQUIREMENTS into $venv (about 2 GB; minutes)"
-  mkdir -p .run
-  "$PYTHON" -m pip install --disable-pip-version-check --progress-bar off \
-    --requirement "$REQUIREMENTS" 2>&1 </dev/null |
-    tee .run/pip.log | show_progress ||
-    die "pip could not install $REQUIREMENTS: $(log_line .run/pip.log)"
+  install_into "$venv" "$REQUIREMENTS" "about 2 GB"
   if [[ $minor != 2.21 ]]; then
     "$PYTHON" tools/highway_headers.py >>.run/pip.log 2>&1 ||
       die "could not get Highway's headers: $(log_line .run/pip.log)"
   fi
-  cp "$REQUIREMENTS" "$mark"
+  mark_installed "$venv" "$REQUIREMENTS"
+}
+
+# is_installed VENV REQUIREMENTS: exact bytes are compared, so a pull that
+# changes a pin is noticed.
+is_installed() {
+  [[ -x "$1/bin/python" ]] && cmp -s "$2" "$1/.tf_embed_requirements"
+}
+
+mark_installed() {
+  cp "$2" "$1/.tf_embed_requirements"
+}
+
+# install_into VENV REQUIREMENTS SIZE
+install_into() {
+  [[ -x "$1/bin/python" ]] || make_venv "$1"
+  say "installing the packages of $2 into $1 ($3; minutes)"
+  mkdir -p .run
+  "$1/bin/python" -m pip install --disable-pip-version-check \
+    --progress-bar off --requirement "$2" 2>&1 </dev/null |
+    tee .run/pip.log | show_progress ||
+    die "pip could not install $2: $(log_line .run/pip.log)"
 }
 
 # Thins pip's output: on a terminal one line that changes, else one dot a
@@ -273,6 +284,46 @@ $lines"
   chmod +x "$BAZEL.new"
   mv "$BAZEL.new" "$BAZEL"
 }
+
+# --- benchmarks -------------------------------------------------------------
+
+# setup_benchmarks NEED...: the words that `python -m benchmarks --needs` says.
+setup_benchmarks() {
+  local need
+  for need in "$@"; do
+    case "$need" in
+      tf_embed)
+        setup_bazel
+        build_package
+        ;;
+      core)
+        setup_bazel
+        "$BAZEL" build //benchmarks/core:core_worker --show_result=0 ||
+          die "the build failed; Bazel's messages above say where"
+        ;;
+      kernels)
+        setup_bazel
+        need_package libbenchmark-dev /usr/include/benchmark/benchmark.h
+        install_packages
+        export BAZEL
+        ;;
+      *)
+        setup_competitor "$need"
+        ;;
+    esac
+  done
+}
+
+# setup_competitor NAME: makes .venv-bench-NAME, an environment for something
+# that tf_embed is compared with.
+setup_competitor() {
+  local venv=.venv-bench-$1 requirements=requirements/bench-$1.txt
+  is_installed "$venv" "$requirements" && return
+  install_into "$venv" "$requirements" "about 1 GB"
+  mark_installed "$venv" "$requirements"
+}
+
+# --- lint -------------------------------------------------------------------
 
 # Buildifier for ./run lint, if npm is there to bring it.
 setup_buildifier() {
