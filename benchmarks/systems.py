@@ -72,6 +72,16 @@ SYSTEMS = {
             empty=True,
         ),
         SystemInfo(
+            "serving-int8",
+            "tf_embed quantized to int8, ragged",
+            "tf_embed",
+            ("serving", "int8", "ragged"),
+            ours=True,
+            empty=True,
+            forward_only=True,
+            tolerance=1e-2,
+        ),
+        SystemInfo(
             "torch",
             "torch EmbeddingBag",
             "torch",
@@ -81,6 +91,14 @@ SYSTEMS = {
         ),
         SystemInfo(
             "fbgemm", "FBGEMM TBE", "torch", ("fbgemm_tbe",), ("sgd", "adagrad")
+        ),
+        SystemInfo(
+            "fbgemm-int8",
+            "FBGEMM IntNBit, int8",
+            "torch",
+            ("fbgemm_int8",),
+            forward_only=True,
+            tolerance=1e-2,
         ),
         SystemInfo("jax", "jax, jit", "jax", ("jax_lookup",), forward_only=True),
         SystemInfo(
