@@ -84,7 +84,8 @@ setup_python() {
 
   local mark="$venv/.tf_embed_requirements"
   # Exact bytes are compared: a pull that changes a pin is noticed.
-  if [[ -x "$PYTHON" ]] && cmp -s "$REQUIREMENTS" "$mark"; then
+  local alone="${REQUIREMENTS/tensorflow-/alone-}"
+  if [[ -x "$PYTHON" ]] && cat "$REQUIREMENTS" "$alone" | cmp -s - "$mark"; then
     return
   fi
   if [[ ! -x "$PYTHON" ]]; then
@@ -96,11 +97,14 @@ setup_python() {
     --requirement "$REQUIREMENTS" 2>&1 </dev/null |
     tee .run/pip.log | show_progress ||
     die "pip could not install $REQUIREMENTS: $(log_line .run/pip.log)"
+  "$PYTHON" -m pip install --disable-pip-version-check --no-deps \
+    --requirement "$alone" >>.run/pip.log 2>&1 </dev/null ||
+    die "pip could not install $alone: $(log_line .run/pip.log)"
   if [[ $minor != 2.21 ]]; then
     "$PYTHON" tools/highway_headers.py >>.run/pip.log 2>&1 ||
       die "could not get Highway's headers: $(log_line .run/pip.log)"
   fi
-  cp "$REQUIREMENTS" "$mark"
+  cat "$REQUIREMENTS" "$alone" >"$mark"
 }
 
 # Thins pip's output: on a terminal one line that changes, else one dot a
