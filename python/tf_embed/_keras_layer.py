@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.saved_model import save_context
 from tensorflow.python.tpu import tpu_embedding_base
 from tensorflow.python.util import nest
 
@@ -109,7 +110,8 @@ class FusedEmbeddingMixin:
 
     def call(self, inputs: Any, weights: Any | None = None) -> Any:
         """Looks up `inputs`, a subset of `feature_config` by path."""
-        if self._trained_here:
+        trains = self._trained_here and self.trainable  # type: ignore[attr-defined]
+        if trains and not save_context.in_save_context():
             outputs = self._lookup_and_train(inputs, weights)
         else:
             outputs = serving_embedding_lookup(

@@ -18,7 +18,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 
-@keras.saving.register_keras_serializable("tf_embed")  # type: ignore[untyped-decorator]
+@keras.saving.register_keras_serializable("tf_embed")
 class FusedEmbedding(_keras_layer.FusedEmbeddingMixin, keras.layers.Layer):  # type: ignore[misc]
     __doc__ = _keras_layer.DOC.format(module="keras")
 

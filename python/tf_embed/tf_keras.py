@@ -10,7 +10,7 @@ from tf_embed._embedding_config import Serializer
 __all__ = ["FusedEmbedding"]
 
 
-@tf_keras.saving.register_keras_serializable("tf_embed")  # type: ignore[untyped-decorator]
+@tf_keras.saving.register_keras_serializable("tf_embed")
 class FusedEmbedding(_keras_layer.FusedEmbeddingMixin, tf_keras.layers.Layer):  # type: ignore[misc]
     __doc__ = _keras_layer.DOC.format(module="tf_keras")
 
