@@ -191,6 +191,8 @@ def check(wheel: pathlib.Path) -> None:
         say(run(python, smoke, env=clean).strip())
         demo = [ROOT / "examples/flights.py", "--epochs=1", f"--out={folder / 'out'}"]
         run(python, *demo, env=clean)
+        on_tpu = [ROOT / "examples/flights_tpu.py", *demo[1:]]
+        run(python, "-m", "tf_embed.run", "--cores=2", *on_tpu, env=clean)
         say("the demo works with the wheel")
 
 

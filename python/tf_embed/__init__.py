@@ -20,8 +20,10 @@ from tf_embed._stats_summary import write_stats_summary
 from tf_embed._version import __version__
 from tf_embed.engine_stats_pb2 import EngineStats
 from tf_embed.serving import (
+    QuantizedEmbedding,
     TPUEmbeddingForServing,
     TPUEmbeddingV0,
+    quantize,
     serving_embedding_lookup,
 )
 
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EngineStats",
+    "QuantizedEmbedding",
     "StatsCallback",
     "TPUEmbeddingForServing",
     "TPUEmbeddingV0",
     "__version__",
     "load",
+    "quantize",
     "raw_ops",
     "recv_timeout",
     "serving_embedding_lookup",

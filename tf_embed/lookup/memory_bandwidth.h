@@ -2,13 +2,55 @@
 #define TF_EMBED_TF_EMBED_LOOKUP_MEMORY_BANDWIDTH_H_
 
 #include <cstdint>
+#include <vector>
+
+#include "tf_embed/base/aligned_buffer.h"
+#include "tf_embed/base/thread_pool.h"
 
 namespace tf_embed {
 
-// Bytes per second at which one thread reads random rows of `row_bytes` bytes
-// from memory (2 GB on huge pages), with the best of several ways to prefetch:
-// the limit that lookups are measured against. Takes about a second, once.
-double RandomRowReadBandwidth(int64_t row_bytes);
+// How long a benchmark's work takes: one thread's own time, which other work on
+// the machine disturbs least, or the time on the clock.
+class WorkTimer {
+ public:
+  explicit WorkTimer(int num_threads);
+  double Seconds() const;  // since construction
+
+ private:
+  double Now() const;
+
+  const int clock_;
+  const double start_;
+};
+
+// Reads random rows from memory (2 GB on huge pages) as fast as the machine
+// can: the limit that lookups are measured against. The bandwidth of a shared
+// machine's memory changes by factors from one second to the next, so passes
+// are to be taken beside the measurements that they are compared with.
+class RandomRowReader {
+ public:
+  // Finds the best of several ways to prefetch, which takes about a second.
+  RandomRowReader(int64_t row_bytes, int num_threads);
+
+  // Bytes per second of one pass, of a millisecond or so.
+  double Bandwidth();
+
+ private:
+  struct Distances;
+  static const Distances kDistances[];
+  template <int64_t kRowBytes>
+  uint64_t ReadRows(const int64_t* offsets, const Distances& distances) const;
+  uint64_t ReadRowsOfAnySize(const int64_t* offsets,
+                             const Distances& distances) const;
+  double Pass(const Distances& distances);
+
+  const int64_t row_bytes_;
+  ThreadPool pool_;
+  AlignedBuffer table_;
+  std::vector<int64_t> offsets_;
+  size_t next_pass_ = 0;
+  const Distances* best_;
+};
 
 }  // namespace tf_embed
 
