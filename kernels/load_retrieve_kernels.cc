@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -116,6 +117,24 @@ StatusOr<std::unique_ptr<const Optimizer>> OptimizerOfTable(
   return Optimizer::Create(config);
 }
 
+// A TPU host joins the ops of all tables by their names, so a config whose
+// names do not tell tables apart is of no use to any of these ops.
+Status CheckTableNames(const EngineConfig& config) {
+  std::map<std::string, size_t> tables;
+  for (size_t t = 0; t < config.tables.size(); ++t) {
+    const std::string& name = config.tables[t].name;
+    if (name.empty()) {
+      return InvalidArgument("Table ", t, " has empty name string.");
+    }
+    const auto [first, is_new] = tables.emplace(name, t);
+    if (!is_new) {
+      return InvalidArgument("Tables ", first->second, " and ", t,
+                             " have the same name '", name, "'.");
+    }
+  }
+  return OkStatus();
+}
+
 // The attributes that Load and Retrieve ops of one table have in common.
 class TableAttrs {
  public:
@@ -139,6 +158,7 @@ class TableAttrs {
   }
 
   StatusOr<int> TableOf(const EngineConfig& config) const {
+    TF_EMBED_RETURN_IF_ERROR(CheckTableNames(config));
     const int num_tables = static_cast<int>(config.tables.size());
     if (table_name_.empty()) {
       if (table_id_ < num_tables) return table_id_;
