@@ -23,9 +23,11 @@ constexpr int64_t kRowsPerPass = 1 << 16;
 constexpr int64_t kNumPasses = 16;
 
 // Adds up one 8-byte word of each half line, which is enough for the whole line
-// to be fetched and costs next to nothing.
+// to be fetched and costs next to nothing. Unrolled: the end of the loop was
+// mispredicted for most rows, and the "limit" 1.6x too low (Zen 5, 256 bytes).
 inline uint64_t SumRow(const char* row, int64_t row_bytes) {
   uint64_t sum = 0;
+#pragma GCC unroll 16
   for (int64_t offset = 0; offset + 8 <= row_bytes; offset += 32) {
     uint64_t word;
     std::memcpy(&word, row + offset, sizeof(word));
