@@ -1,6 +1,6 @@
-// core_worker kernels|engine: a worker as benchmarks/worker.py describes it.
-// One more command: `bandwidth ROW_BYTES`, the bytes per second at which one
-// thread reads random rows.
+// core_worker kernels|int8|engine: a worker as benchmarks/worker.py describes
+// it. One more command: `bandwidth ROW_BYTES`, the bytes per second at which
+// one thread reads random rows.
 
 #include <chrono>
 #include <fstream>
@@ -8,6 +8,7 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "benchmarks/core/inputs.h"
@@ -20,7 +21,7 @@ namespace {
 
 class Worker {
  public:
-  explicit Worker(bool engine) : engine_(engine) {}
+  explicit Worker(std::string part) : part_(std::move(part)) {}
 
   // The answer to one line.
   StatusOr<std::string> Obey(std::istream& line) {
@@ -50,8 +51,12 @@ class Worker {
     line >> folder;
     system_ = nullptr;
     TF_EMBED_ASSIGN_OR_RETURN(inputs_, ReadInputs(folder));
-    TF_EMBED_ASSIGN_OR_RETURN(system_, engine_ ? MakeEngineSystem(inputs_)
-                                               : MakeKernelSystem(inputs_));
+    TF_EMBED_ASSIGN_OR_RETURN(
+        system_,
+        part_ == "engine"
+            ? MakeEngineSystem(inputs_)
+            : MakeKernelSystem(inputs_, part_ == "int8" ? RowFormat::kInt8
+                                                        : RowFormat::kFloat32));
     return std::string();
   }
 
@@ -101,7 +106,7 @@ class Worker {
     return times.str();
   }
 
-  const bool engine_;
+  const std::string part_;
   Inputs inputs_;
   std::unique_ptr<System> system_;
 };
@@ -111,11 +116,11 @@ class Worker {
 
 int main(int argc, char** argv) {
   const std::string part = argc == 2 ? argv[1] : "";
-  if (part != "kernels" && part != "engine") {
-    std::cerr << "usage: core_worker kernels|engine\n";
+  if (part != "kernels" && part != "int8" && part != "engine") {
+    std::cerr << "usage: core_worker kernels|int8|engine\n";
     return 2;
   }
-  tf_embed::Worker worker(part == "engine");
+  tf_embed::Worker worker(part);
   for (std::string line; std::getline(std::cin, line);) {
     std::istringstream words(line);
     const tf_embed::StatusOr<std::string> answer = worker.Obey(words);

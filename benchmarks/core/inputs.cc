@@ -69,7 +69,10 @@ std::vector<int64_t> Inputs::splits(const BatchInput& input,
 StatusOr<Inputs> ReadInputs(const std::string& folder) {
   std::ifstream file(folder + "/setting.txt");
   std::map<std::string, std::string> values;
-  for (std::string key, value; file >> key >> value;) values[key] = value;
+  std::string key, value;
+  while (file >> key && std::getline(file >> std::ws, value)) {
+    values[key] = value;
+  }
   if (values.empty()) return NotFound("cannot read ", folder, "/setting.txt");
   Inputs inputs;
   inputs.tables = std::stoll(values["tables"]);

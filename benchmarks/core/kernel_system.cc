@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -13,11 +16,13 @@ namespace {
 
 class KernelSystem final : public System {
  public:
-  explicit KernelSystem(const Inputs& inputs)
-      : inputs_(inputs), pool_(inputs.threads) {}
+  KernelSystem(const Inputs& inputs, RowFormat format)
+      : inputs_(inputs), format_(format), pool_(inputs.threads) {}
 
   Status Init() {
-    if (inputs_.optimizer.params.index() != 0) {
+    // Only rows of float32 can be updated.
+    if (format_ == RowFormat::kFloat32 &&
+        inputs_.optimizer.params.index() != 0) {
       TF_EMBED_ASSIGN_OR_RETURN(optimizer_,
                                 Optimizer::Create(inputs_.optimizer));
     }
@@ -27,6 +32,9 @@ class KernelSystem final : public System {
       TF_EMBED_ASSIGN_OR_RETURN(AlignedBuffer weights,
                                 AlignedBuffer::Create(table_size));
       inputs_.Fill(t, weights.data());
+      if (format_ == RowFormat::kInt8) {
+        TF_EMBED_ASSIGN_OR_RETURN(weights, Quantized(weights));
+      }
       weights_.push_back(std::move(weights));
       if (optimizer_ == nullptr) continue;
       for (const SlotSpec& spec : optimizer_->slots()) {
@@ -49,6 +57,7 @@ class KernelSystem final : public System {
   }
 
   Status Step(int b) override {
+    if (optimizer_ == nullptr) return FailedPrecondition("no optimizer");
     TF_EMBED_RETURN_IF_ERROR(Forward(b));
     SparseUpdate(batches_[b].updates, scratch_, pool_);
     return OkStatus();
@@ -79,6 +88,7 @@ class KernelSystem final : public System {
       LookupTask task;
       task.ids = ids;
       task.weights = weights_[t].data();
+      task.format = format_;
       task.dim = inputs_.dim;
       task.output = outputs_.data() + t * inputs_.batch * inputs_.dim;
       batch.tasks.push_back(task);
@@ -100,6 +110,28 @@ class KernelSystem final : public System {
     batches_.push_back(std::move(batch));
   }
 
+  // The rows in the format kInt8.
+  StatusOr<AlignedBuffer> Quantized(const AlignedBuffer& weights) const {
+    const int64_t dim = inputs_.dim;
+    const int64_t row_bytes = RowBytes(RowFormat::kInt8, dim);
+    const int64_t num_floats =
+        (inputs_.rows * row_bytes + sizeof(float) - 1) / sizeof(float);
+    TF_EMBED_ASSIGN_OR_RETURN(AlignedBuffer result,
+                              AlignedBuffer::Create(num_floats));
+    for (int64_t i = 0; i < inputs_.rows; ++i) {
+      const float* const row = weights.data() + i * dim;
+      uint8_t* const codes =
+          reinterpret_cast<uint8_t*>(result.data()) + i * row_bytes;
+      const auto [low, high] = std::minmax_element(row, row + dim);
+      const float scale_bias[2] = {(*high - *low) / 255, *low};
+      for (int64_t k = 0; k < dim; ++k) {
+        codes[k] = std::lround((row[k] - scale_bias[1]) / scale_bias[0]);
+      }
+      std::memcpy(codes + dim, scale_bias, sizeof(scale_bias));
+    }
+    return result;
+  }
+
   // Part of what is timed: the other systems divide by the number of ids too.
   void ComputeScales(Batch& batch) {
     if (!inputs_.mean) return;
@@ -112,6 +144,7 @@ class KernelSystem final : public System {
   }
 
   const Inputs& inputs_;
+  const RowFormat format_;
   ThreadPool pool_;
   std::unique_ptr<const Optimizer> optimizer_;
   std::vector<AlignedBuffer> weights_;
@@ -124,8 +157,9 @@ class KernelSystem final : public System {
 
 }  // namespace
 
-StatusOr<std::unique_ptr<System>> MakeKernelSystem(const Inputs& inputs) {
-  auto system = std::make_unique<KernelSystem>(inputs);
+StatusOr<std::unique_ptr<System>> MakeKernelSystem(const Inputs& inputs,
+                                                   RowFormat format) {
+  auto system = std::make_unique<KernelSystem>(inputs, format);
   TF_EMBED_RETURN_IF_ERROR(system->Init());
   return std::unique_ptr<System>(std::move(system));
 }

@@ -6,6 +6,7 @@
 #include "benchmarks/core/inputs.h"
 #include "tf_embed/base/span.h"
 #include "tf_embed/base/status.h"
+#include "tf_embed/lookup/row_format.h"
 
 namespace tf_embed {
 
@@ -21,8 +22,9 @@ class System {
   virtual Span<const float> outputs() const = 0;
 };
 
-// The kernels alone: ids are in bags already.
-StatusOr<std::unique_ptr<System>> MakeKernelSystem(const Inputs& inputs);
+// The kernels alone: ids are in bags already. format: kFloat32 or kInt8.
+StatusOr<std::unique_ptr<System>> MakeKernelSystem(const Inputs& inputs,
+                                                   RowFormat format);
 
 // The engine: Enqueue, Receive, Lookup, Send.
 StatusOr<std::unique_ptr<System>> MakeEngineSystem(const Inputs& inputs);

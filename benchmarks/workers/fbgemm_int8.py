@@ -1,7 +1,8 @@
-"""FBGEMM's inference embeddings on CPU with int8 rows."""
+"""FBGEMM's inference embeddings of int8 rows on CPU."""
 
 from importlib import metadata
 
+import fbgemm_gpu.split_table_batched_embeddings_ops_inference as inference
 import numpy as np
 import torch
 from fbgemm_gpu.split_embedding_configs import SparseType
@@ -10,20 +11,8 @@ from fbgemm_gpu.split_table_batched_embeddings_ops_common import (
     EmbeddingLocation,
     PoolingMode,
 )
-from fbgemm_gpu.split_table_batched_embeddings_ops_inference import (
-    IntNBitTableBatchedEmbeddingBagsCodegen,
-)
 
 from benchmarks.worker import System, serve
-
-
-def _quantize(table):
-    """Codes, and float16 scale and bias as bytes, of each row."""
-    bias = table.min(1, keepdims=True).astype(np.float16)
-    scale = ((table.max(1, keepdims=True) - bias) / 255).astype(np.float16)
-    codes = np.rint((table - bias.astype(np.float32)) / scale.astype(np.float32))
-    scale_and_bias = np.concatenate([scale, bias], 1).view(np.uint8)
-    return codes.clip(0, 255).astype(np.uint8), scale_and_bias
 
 
 class FbgemmInt8(System):
@@ -31,10 +20,10 @@ class FbgemmInt8(System):
         super().__init__(inputs)
         w = self.workload
         torch.set_num_threads(self.setting.threads)
-        self._bags = IntNBitTableBatchedEmbeddingBagsCodegen(
+        self._bags = inference.IntNBitTableBatchedEmbeddingBagsCodegen(
             [
-                (f"table{t}", w.rows, w.dim, SparseType.INT8, EmbeddingLocation.HOST)
-                for t in range(w.tables)
+                ("", w.rows, w.dim, SparseType.INT8, EmbeddingLocation.HOST)
+                for _ in range(w.tables)
             ],
             pooling_mode=(
                 PoolingMode.MEAN if w.combiner == "mean" else PoolingMode.SUM
@@ -44,13 +33,14 @@ class FbgemmInt8(System):
             bounds_check_mode=BoundsCheckMode.NONE,
         )
         self._bags.initialize_weights()
-        for t, (codes, scale_and_bias) in enumerate(
-            self._bags.split_embedding_weights()
-        ):
-            for target, values in zip(
-                (codes, scale_and_bias), _quantize(inputs.table(t)), strict=True
-            ):
-                target.copy_(torch.from_numpy(values))
+        for t, (codes, scale_bias) in enumerate(self._bags.split_embedding_weights()):
+            rows = inputs.table(t)
+            low, high = rows.min(1, keepdims=True), rows.max(1, keepdims=True)
+            pair = np.concatenate([(high - low) / 255, low], 1).astype(np.float16)
+            scale, bias = pair.astype(np.float32).T[:, :, np.newaxis]
+            rounded = np.clip(np.rint((rows - bias) / scale), 0, 255)
+            codes.copy_(torch.from_numpy(rounded.astype(np.uint8)))
+            scale_bias.copy_(torch.from_numpy(pair.view(np.uint8)))
         self._batches = [self._tensors(batch) for batch in inputs.batches]
 
     @staticmethod
@@ -59,7 +49,6 @@ class FbgemmInt8(System):
 
     @staticmethod
     def _tensors(batch):
-        # It takes 32-bit ids.
         offsets = np.append(batch.splits[:, :-1].ravel(), len(batch.ids))
         weights = None if batch.weights is None else torch.from_numpy(batch.weights)
         return (
@@ -73,8 +62,6 @@ class FbgemmInt8(System):
             return self._bags(*self._batches[b])
 
     def call(self, kind, batch):
-        if kind != "forward":
-            raise ValueError(f"FBGEMM's int8 tables have no {kind}")
         return lambda: self._forward(batch)
 
     def outputs(self, batch):

@@ -153,11 +153,11 @@ class Ours(Serving):
         """Reads until the tables have moved to huge pages: see docs/serving.md."""
         w = self.workload
         calls = [self.call("forward", b) for b in range(self.setting.num_batches)]
-        batch_bytes = np.mean([len(b.ids) for b in self.inputs.batches]) * w.dim * 4
-        table_bytes = w.tables * w.rows * w.dim * 4
-        for i in range(int(64 * table_bytes / batch_bytes) + 1):
-            if i < 20_000:
-                calls[i % len(calls)]()
+        table_bytes = 4 * w.tables * w.rows * w.dim
+        # A 64th of what is read may move; small batches would take long.
+        needed = int(64 * table_bytes / (4 * w.dim * w.mean_ids)) + 1
+        for i in range(min(needed, 20_000)):
+            calls[i % len(calls)]()
 
 
 class Int8(Ours):

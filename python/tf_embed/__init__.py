@@ -22,6 +22,7 @@ from tf_embed.engine_stats_pb2 import EngineStats
 from tf_embed.serving import (
     QuantizedEmbedding,
     TPUEmbeddingForServing,
+    TPUEmbeddingV0,
     quantize,
     serving_embedding_lookup,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "QuantizedEmbedding",
     "StatsCallback",
     "TPUEmbeddingForServing",
+    "TPUEmbeddingV0",
     "__version__",
     "load",
     "quantize",

@@ -10,7 +10,7 @@ from benchmarks.workloads import OPTIMIZERS, WORKLOADS, Setting, Workload
 
 MEAN = Workload("mean", 2, 1000, 8, 16, 1, 5, "mean")
 WEIGHTED = Workload("weighted", 2, 1000, 7, 16, 1, 5, "sum", True)
-ONE_ID = Workload("one id", 3, 1000, 8, 64)
+ONE_ID = Workload("one-id", 3, 1000, 8, 64)
 
 
 def run(tmp_path, setting, *names):

@@ -9,12 +9,14 @@ from tf_embed.serving._quantize import (
     TableReport,
     quantize,
 )
+from tf_embed.serving._v0 import TPUEmbeddingV0
 
 __all__ = [
     "LowPrecisionTable",
     "QuantizationReport",
     "QuantizedEmbedding",
     "TPUEmbeddingForServing",
+    "TPUEmbeddingV0",
     "TableReport",
     "quantize",
     "serving_embedding_lookup",

@@ -15,8 +15,8 @@ from tensorflow.python.util import nest
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
 from tf_embed.serving._low_precision import LowPrecisionTable
 
-_ID_TYPES = (tf.int32, tf.int64)
-_COMBINERS = ("sum", "mean", "sqrtn")
+ID_TYPES = (tf.int32, tf.int64)
+COMBINERS = ("sum", "mean", "sqrtn")
 
 
 def _fusible_table(table: Any) -> bool:
@@ -32,7 +32,7 @@ def _fusible_table(table: Any) -> bool:
     )
 
 
-def _check(path: str, inp: Any, weight: Any, feature: Any) -> None:
+def check_input(path: str, inp: Any, weight: Any, feature: Any) -> None:
     """The errors that depend on types and configuration only."""
     if weight is not None:
         if isinstance(inp, tf.Tensor):
@@ -173,9 +173,9 @@ def _plan(
     """
     ids = inp if isinstance(inp, tf.Tensor) else inp.values
     if (
-        ids.dtype not in _ID_TYPES
+        ids.dtype not in ID_TYPES
         or not _fusible_table(table)
-        or feature.table.combiner not in _COMBINERS
+        or feature.table.combiner not in COMBINERS
     ):
         return None
     if isinstance(inp, tf.SparseTensor):
@@ -209,7 +209,7 @@ def match_features(
         )
     matched = []
     for (path, inp), weight in zip(flat_inputs, flat_weights, strict=True):
-        _check(path, inp, weight, features[path])
+        check_input(path, inp, weight, features[path])
         matched.append((path, inp, weight, features[path]))
     return matched
 
