@@ -103,6 +103,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--seconds", type=float, default=0.3, help="to time each kind of call"
     )
     parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: time on a core, for a machine that others use; no threads axis",
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="keep the other points of earlier runs"
     )
     options = parser.parse_args(arguments)
@@ -134,6 +140,7 @@ def _points(
     todo = [
         (name, value, system)
         for name in options.axis or AXES
+        if not (name == "threads" and options.clock == "cpu")
         for value in (AXES[name].quick if options.quick else AXES[name].values)
         for system in options.system
     ]
@@ -159,6 +166,7 @@ def _points(
             pythons(),
             OUT / "logs",
             say,
+            options.clock,
         )
         work = setting.workload.mean_ids
         if axis.unit == "KB":

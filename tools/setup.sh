@@ -48,9 +48,12 @@ install_packages() {
     die "'$line' failed: $(log_line .run/apt.log)"
 }
 
-# The line of a log that says most: its last error, or its last line.
+# The line of a log that says most: that a server was out of reach, which pip
+# goes on to call a missing package; else its last error, or its last line.
 log_line() {
-  grep -iE '^(E:|error)' "$1" | tail -n 1 | grep . ||
+  grep -oE '(connection broken by|Could not fetch URL) .*' "$1" | tail -n 1 |
+    grep . ||
+    grep -iE '^(E:|error)' "$1" | tail -n 1 | grep . ||
     tail -n 1 "$1" || true
 }
 

@@ -12,7 +12,7 @@ using TimeCounter = std::atomic<int64_t>;
 
 // Tells for what a thread works: each counter gets the time from its Charge to
 // the next one, or to the end of the scope. The clock is read only when the
-// counter changes (25 ns), so that pieces of work of one kind cost nothing
+// counter changes (below 100 ns), so pieces of work of one kind cost nothing
 // more.
 class WorkClock {
  public:

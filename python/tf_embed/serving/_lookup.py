@@ -231,7 +231,10 @@ def plan_features(
 
 
 def _stock_lookup(inp: Any, weight: Any, table: Any, feature: Any) -> Any:
-    """The lookup of one feature by TensorFlow's own ops."""
+    """The lookup of one feature by TensorFlow's own ops.
+
+    One at a time: TensorFlow before 2.21 takes no subset of the features.
+    """
     if isinstance(table, LowPrecisionTable):
         if isinstance(inp, tf.Tensor):
             return table.lookup(inp)
