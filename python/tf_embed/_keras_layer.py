@@ -50,8 +50,11 @@ class FusedEmbeddingMixin:
         self, feature_config: Any, optimizer: Any | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        # Names the tables, gives them their optimizer, checks both.
-        checked = tpu_embedding_base.TPUEmbeddingBase(feature_config, optimizer)
+        # Names the tables, gives them their optimizer, checks both. Not handed the
+        # structure itself, whose lists it would wrap in place.
+        checked = tpu_embedding_base.TPUEmbeddingBase(
+            nest.flatten(feature_config), optimizer
+        )
         self._state = _State(feature_config, optimizer, checked._table_config, {})
         trained_here = [table.optimizer is not None for table in self._state.tables]
         if any(trained_here) != all(trained_here):
