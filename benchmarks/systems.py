@@ -84,6 +84,16 @@ SYSTEMS = {
             empty=True,
         ),
         SystemInfo(
+            "serving-int8",
+            "tf_embed quantized to int8, ragged",
+            "tf_embed",
+            ("serving", "int8", "ragged"),
+            ours=True,
+            empty=True,
+            forward_only=True,
+            tolerance=1e-2,
+        ),
+        SystemInfo(
             "torch",
             "torch EmbeddingBag",
             "torch",

@@ -28,7 +28,8 @@ Origin& TheOrigin() {
 
 }  // namespace
 
-Status ConfigureEngine(const std::string& serialized_config) {
+Status ConfigureEngine(const std::string& serialized_config,
+                       Executor& executor) {
   TF_EMBED_ASSIGN_OR_RETURN(const auto proto,
                             ParseConfigProto(serialized_config));
   TF_EMBED_ASSIGN_OR_RETURN(EngineConfig config, ConfigFromProto(proto));
@@ -41,7 +42,7 @@ Status ConfigureEngine(const std::string& serialized_config) {
   // The old tables go before the new ones come: both need not fit.
   SetActiveEngine(nullptr);
   TF_EMBED_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine,
-                            Engine::Create(std::move(plan), options));
+                            Engine::Create(std::move(plan), options, executor));
   origin.engine = engine;
   origin.canonical_config = proto.SerializeAsString();
   SetActiveEngine(std::move(engine));

@@ -342,6 +342,36 @@ def test_Load_WrongShape(
     np.testing.assert_array_equal(slot, np.full((13, 6), np.float32(0.1)))
 
 
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (("first", ""), "Table 1 has empty name string."),
+        (("twin", "twin"), "Tables 0 and 1 have the same name 'twin'."),
+    ],
+)
+def test_OneTable_NamesMustTellTablesApart(names: Any, text: str) -> None:
+    config = _config("adagrad")
+    for table, name in zip(config.table_descriptor, names, strict=True):
+        table.name = name
+    harness.configure(config)
+    values = _values(config, 8)
+    for table in ({"table_id": 0}, {"table_name": names[0]}):
+        with raises(_INVALID, text):
+            harness.op(
+                "LoadTPUEmbeddingAdagradParameters",
+                parameters=values[0],
+                accumulators=values[1],
+                **table,
+                **_SHARD,
+            )
+        with raises(_INVALID, text):
+            harness.op("RetrieveTPUEmbeddingAdagradParameters", **table, **_SHARD)
+    # The ops for all tables need no names.
+    harness.load_all(config, [values, values])
+    for actual in harness.retrieve_all(config):
+        _assert_same_bits(actual[0], values[0])
+
+
 def test_WithoutEngine() -> None:
     values = [np.ones((13, 6), np.float32)]
     config = _config("stochastic_gradient_descent")

@@ -70,10 +70,12 @@ class Engine {
   // Allocates the tables: parameters 0, slot variables at their optimizer's
   // initial value.
   static StatusOr<std::shared_ptr<Engine>> Create(EnginePlan plan,
-                                                  const EngineOptions& options);
+                                                  const EngineOptions& options,
+                                                  Executor& executor);
   // Plan and Create, where nothing is replaced.
   static StatusOr<std::shared_ptr<Engine>> Create(EngineConfig config,
-                                                  const EngineOptions& options);
+                                                  const EngineOptions& options,
+                                                  Executor& executor);
   virtual ~Engine() = default;
 
   virtual const EngineConfig& config() const = 0;  // populated
@@ -121,10 +123,10 @@ class Engine {
   // Load takes all variables of the table at once: all or none is applied.
   virtual Status Load(int table, Shard shard,
                       Span<const float* const> variables, int64_t rows,
-                      int64_t dim) = 0;
+                      int64_t dim, Executor& executor) = 0;
   // Applies pending updates first. variables: as many as the table has.
-  virtual Status Retrieve(int table, Shard shard,
-                          Span<float* const> variables) = 0;
+  virtual Status Retrieve(int table, Shard shard, Span<float* const> variables,
+                          Executor& executor) = 0;
 
   // Fails everything that waits with Aborted, and every later call with
   // FailedPrecondition.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tf_embed/base/aligned_buffer.h"
+#include "tf_embed/base/executor.h"
 #include "tf_embed/base/span.h"
 #include "tf_embed/base/status.h"
 #include "tf_embed/engine/config.h"
@@ -32,18 +33,23 @@ class TableStorage {
   TableView view() const { return {rows_, dim_, pointers_[0], slots()}; }
 
   // `values[v]` to or from the given rows of variable v: [shard.count, dim].
-  void CopyFrom(const ShardRows& shard, Span<const float* const> values);
-  void CopyTo(const ShardRows& shard, Span<float* const> values) const;
+  void CopyFrom(const ShardRows& shard, Span<const float* const> values,
+                Executor& executor);
+  void CopyTo(const ShardRows& shard, Span<float* const> values,
+              Executor& executor) const;
 
  private:
   friend StatusOr<std::vector<TableStorage>> PlanTables(
       const EngineConfig& config, int64_t reclaimable_bytes);
   friend Status AllocateTables(const EngineConfig& config,
-                               std::vector<TableStorage>& tables);
+                               std::vector<TableStorage>& tables,
+                               Executor& executor);
   TableStorage() = default;
 
   Status PlanSize(const TableConfig& config, int64_t available_bytes);
-  Status Allocate(const TableConfig& config);
+  Status Allocate(const TableConfig& config, Executor& executor);
+  // Of all variables.
+  int64_t row_bytes() const { return num_variables() * dim_ * sizeof(float); }
   Span<float* const> slots() const {
     return Span<float* const>(pointers_.data() + 1, pointers_.size() - 1);
   }
@@ -64,7 +70,7 @@ StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
 // Gives planned tables their memory: parameters 0, slots at their optimizer's
 // initial value. ResourceExhausted if it is not there by now.
 Status AllocateTables(const EngineConfig& config,
-                      std::vector<TableStorage>& tables);
+                      std::vector<TableStorage>& tables, Executor& executor);
 
 }  // namespace tf_embed
 

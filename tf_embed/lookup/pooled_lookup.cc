@@ -93,7 +93,9 @@ void LookupTasks(Span<const BasicLookupTask<Id>> tasks, Executor& executor) {
   const int64_t num_pieces = std::min(
       total_cost / kMinPieceCost, executor.num_threads() * kPiecesPerThread);
   if (num_pieces <= 1) {
+    WorkClock clock;
     for (const BasicLookupTask<Id>& task : tasks) {
+      clock.Charge(task.time_ns);
       LookupPositions(task, 0, task.ids.num_positions);
     }
     return;
@@ -111,7 +113,9 @@ void LookupTasks(Span<const BasicLookupTask<Id>> tasks, Executor& executor) {
     // The last task that starts at or before `begin`.
     size_t t = std::upper_bound(starts.begin(), starts.end(), begin) -
                starts.begin() - 1;
+    WorkClock clock;
     for (; t < tasks.size() && starts[t] < end; ++t) {
+      clock.Charge(tasks[t].time_ns);
       LookupPositions(tasks[t], PositionAtCost(tasks[t], begin - starts[t]),
                       PositionAtCost(tasks[t], end - starts[t]));
     }

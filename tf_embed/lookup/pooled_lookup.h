@@ -5,6 +5,7 @@
 
 #include "tf_embed/base/executor.h"
 #include "tf_embed/base/span.h"
+#include "tf_embed/base/work_clock.h"
 #include "tf_embed/lookup/pooled_ids.h"
 #include "tf_embed/lookup/row_format.h"
 #include "tf_embed/optimizers/optimizer_config.h"
@@ -21,6 +22,8 @@ struct BasicLookupTask {
   // Of float32 rows only; or null: none.
   const SimulatedQuantization* quantization = nullptr;
   float* output = nullptr;  // [P, D], overwritten; any alignment
+  // If not null, gets the time that threads spend on this task, summed.
+  TimeCounter* time_ns = nullptr;
 };
 using LookupTask = BasicLookupTask<int64_t>;
 
