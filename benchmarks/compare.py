@@ -42,6 +42,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--seconds", type=float, help="to time each system on each setting"
     )
     parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: time on a core, of one thread, for a machine that others use",
+    )
+    parser.add_argument(
         "--keep",
         action="store_true",
         help="add to the results of earlier runs instead of replacing them",
@@ -102,6 +108,8 @@ def _settings(
         names, distributions, map(int, threads)
     ):
         workload = WORKLOADS[name]
+        if options.clock == "cpu" and count > 1:
+            continue
         if count > len(os.sched_getaffinity(0)):
             continue
         if workload.latency:
@@ -146,7 +154,7 @@ def main(options: argparse.Namespace) -> int:
                     progress.update(task, description=f"{setting.name}: {what}")
 
                 results, versions = measure.run(
-                    setting, infos, kinds, seconds, pythons(), logs, say
+                    setting, infos, kinds, seconds, pythons(), logs, say, options.clock
                 )
                 results = measure.with_bandwidth(results, setting, pythons(), logs, say)
                 run["results"] += [dataclasses.asdict(r) for r in results]

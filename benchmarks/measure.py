@@ -132,9 +132,16 @@ class _Group:
             pairs += [(w, "empty") for w in self._workers if w.system.empty]
         return pairs
 
-    def time(self, pairs: list[tuple[Worker, str]], seconds: float) -> list[np.ndarray]:
-        """Microseconds of each call; a system's turn comes in random order."""
+    def time(
+        self, pairs: list[tuple[Worker, str]], seconds: float, clock: str
+    ) -> list[np.ndarray]:
+        """Microseconds of each call; a system's turn comes in random order.
+
+        clock: "wall", or "cpu": the mean of each turn, on a machine that others
+        use too.
+        """
         times: list[list[float]] = [[] for _ in pairs]
+        calls = [0] * len(pairs)
         order = list(range(len(pairs)))
         rng = random.Random(workloads.SEED)
         begin = time.monotonic()
@@ -143,11 +150,16 @@ class _Group:
             for i in order:
                 worker, kind = pairs[i]
                 # Nobody begins with the batch of another, or with its own last.
-                first = number * 7 + i * 5 + len(times[i])
+                first = number * 7 + i * 5 + calls[i]
+                before = worker.cpu_ns()
                 answer = worker.ask("time", kind, _TURN_SECONDS, first)
                 turn = [int(ns) / 1e3 for ns in answer.split()]
-                # The first calls find the caches full of what others did.
-                times[i] += turn[len(turn) // 4 :]
+                calls[i] += len(turn)
+                if clock == "cpu":
+                    times[i].append((worker.cpu_ns() - before) / 1e3 / len(turn))
+                else:
+                    # The first find the caches full of what others did.
+                    times[i] += turn[len(turn) // 4 :]
             if number + 1 >= _MIN_ROUNDS and (
                 time.monotonic() - begin >= seconds * len(pairs)
             ):
@@ -163,26 +175,33 @@ def _started(
     logs: pathlib.Path,
     say: Say,
 ) -> Iterator[list[Worker]]:
-    cpus = sorted(os.sched_getaffinity(0))[-setting.threads :]
     with ExitStack() as stack:
         workers = []
         for system in systems:
-            worker = Worker(system, pythons, cpus, logs / f"{system.name}.log")
+            worker = Worker(system, pythons, logs / f"{system.name}.log")
             stack.callback(worker.close)
             workers.append(worker)
         for worker in workers:
-            say(f"{worker.system.name}: set up")
-            worker.ask("setup", folder)
+            worker.tell("setup", folder)
+        for worker in workers:
+            say(f"{worker.system.name}: setting up")
+            worker.answer()
+            worker.pin(_cpus(setting.threads))
         yield workers
+
+
+def _cpus(threads: int) -> list[int]:
+    """The last ones: the first tend to serve interrupts."""
+    return sorted(os.sched_getaffinity(0))[-threads:]
 
 
 def random_row_bandwidth(
     row_bytes: int, pythons: dict[str, str], logs: pathlib.Path
 ) -> float:
     """Bytes per second of random-row reads by one thread, right now."""
-    cpus = sorted(os.sched_getaffinity(0))[-1:]
-    worker = Worker(SYSTEMS["core"], pythons, cpus, logs / "bandwidth.log")
+    worker = Worker(SYSTEMS["core"], pythons, logs / "bandwidth.log")
     try:
+        worker.pin(_cpus(1))
         return float(worker.ask("bandwidth", row_bytes))
     finally:
         worker.close()
@@ -213,6 +232,7 @@ def run(
     pythons: dict[str, str],
     logs: pathlib.Path,
     say: Say,
+    clock: str = "wall",
 ) -> tuple[list[Result], list[str]]:
     """Compares the systems' results, then times each kind of call.
 
@@ -243,7 +263,7 @@ def run(
                         group.check_steps()
                     say(f"timing {kind}")
                     pairs = group.pairs(kind)
-                    times = group.time(pairs, seconds)
+                    times = group.time(pairs, seconds, clock)
                     core_us = next(
                         (
                             float(np.median(values))

@@ -44,6 +44,9 @@ class Axis:
         threads = 1
         if name == "threads":
             threads = value
+        elif name == "tables":
+            # As many rows in all, or the caches would be what is measured.
+            w = dataclasses.replace(w, tables=value, rows=w.rows // value)
         elif name == "bag":
             w = dataclasses.replace(w, min_bag=value, max_bag=value)
         else:
@@ -81,9 +84,9 @@ AXES = {
         _powers(16, 0, 3),
     ),
     "tables": Axis(
-        Workload("tables", 0, 10_000, 32, 32, 10, 10),
+        Workload("tables", 0, 2_000_000, 32, 32, 10, 10),
         (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
-        (1, 10, 100),
+        (1, 10, 100, 1000),
     ),
     "threads": Axis(
         Workload("threads", 8, 250_000, 64, 2048, 1, 39, "mean"),
@@ -101,6 +104,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     command_line.add_choice(parser, "--system", _SYSTEMS, default=["core"])
     parser.add_argument(
         "--seconds", type=float, default=0.3, help="to time each kind of call"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: time on a core, for a machine that others use; no threads axis",
     )
     parser.add_argument(
         "--keep", action="store_true", help="keep the other points of earlier runs"
@@ -134,6 +143,7 @@ def _points(
     todo = [
         (name, value, system)
         for name in options.axis or AXES
+        if not (name == "threads" and options.clock == "cpu")
         for value in (AXES[name].quick if options.quick else AXES[name].values)
         for system in options.system
     ]
@@ -159,6 +169,7 @@ def _points(
             pythons(),
             OUT / "logs",
             say,
+            options.clock,
         )
         work = setting.workload.mean_ids
         if axis.unit == "KB":

@@ -84,6 +84,16 @@ SYSTEMS = {
             empty=True,
         ),
         SystemInfo(
+            "serving-int8",
+            "tf_embed quantized to int8, ragged",
+            "tf_embed",
+            ("serving", "int8", "ragged"),
+            ours=True,
+            empty=True,
+            forward_only=True,
+            tolerance=1e-2,
+        ),
+        SystemInfo(
             "torch",
             "torch EmbeddingBag",
             "torch",
@@ -136,7 +146,6 @@ class Worker:
         self,
         system: SystemInfo,
         pythons: dict[str, str],
-        cpus: Sequence[int],
         log: pathlib.Path,
     ):
         self.system = system
@@ -163,8 +172,22 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=log_file,
                 text=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, cpus),
             )
+
+    def pin(self, cpus: Sequence[int]) -> None:
+        """Keeps all threads, and those they will start, on some cores."""
+        for thread in os.listdir(f"/proc/{self._process.pid}/task"):
+            # It may have ended since.
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cpus)
+
+    def cpu_ns(self) -> int:
+        """Time that its threads have been on a core."""
+        tasks = pathlib.Path(f"/proc/{self._process.pid}/task")
+        # Of each thread: nanoseconds run, nanoseconds waited, turns.
+        return sum(
+            int(file.read_text().split()[0]) for file in tasks.glob("*/schedstat")
+        )
 
     def tell(self, *words: object) -> None:
         """Sends a command whose answer `answer` will fetch."""

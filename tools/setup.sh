@@ -106,8 +106,9 @@ need_python() {
 # Makes the virtual environment and installs the pinned packages.
 setup_python() {
   choose_venv
-  local venv=".venv$SUFFIX"
-  if is_installed "$venv" "$REQUIREMENTS"; then
+  local venv=".venv$SUFFIX" alone="${REQUIREMENTS/tensorflow-/alone-}"
+  if is_installed "$venv" "$REQUIREMENTS" &&
+    cmp -s "$alone" "$venv/.tf_embed_alone"; then
     return
   fi
   need_python
@@ -117,6 +118,10 @@ setup_python() {
     "$PYTHON" tools/later_headers.py >>.run/pip.log 2>&1 ||
       die "could not get headers of later wheels: $(log_line .run/pip.log)"
   fi
+  "$PYTHON" -m pip install --disable-pip-version-check --no-deps \
+    --requirement "$alone" >>.run/pip.log 2>&1 </dev/null ||
+    die "pip could not install $alone: $(log_line .run/pip.log)"
+  cp "$alone" "$venv/.tf_embed_alone"
   mark_installed "$venv" "$REQUIREMENTS"
 }
 

@@ -1,6 +1,7 @@
 // TfEmbed>FusedEmbeddingLookup and its gradient in compiled programs.
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "kernels/fused/features.h"
@@ -12,6 +13,7 @@
 #include "xla/fused_contributions.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo_pieces.h"
+#include "xla/input_bounds.h"
 #include "xla/lowering_registration.h"
 
 namespace tf_embed {
@@ -27,10 +29,24 @@ using ::tensorflow::XlaOpKernelContext;
 // unless the table has many more rows than are looked up: docs/xla.md.
 constexpr int64_t kRowsPerIdToGatherFirst = 10;
 
+// v5e and v6e copy a table whose rows fill their lanes into the vector memory
+// before such a fusion, if it fits there, which makes five passes of the one.
+constexpr int64_t kLanes = 128;
+constexpr int64_t kVectorMemoryBytes = int64_t{96} << 20;
+
+bool GatherFirst(int64_t num_rows, int64_t dim, int64_t num_ids) {
+  if (num_rows > kRowsPerIdToGatherFirst * num_ids) return true;
+  const int64_t bytes = num_rows * dim * sizeof(float);
+  return dim % kLanes == 0 && bytes <= kVectorMemoryBytes &&
+         2 * num_rows > 3 * num_ids;
+}
+
 absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
                                      RowFormat format, TensorShape* shape) {
   if (ctx->input_type(input) != tensorflow::DT_RESOURCE) {
-    *shape = ctx->InputShape(input);
+    absl::StatusOr<TensorShape> bounds = InputBounds(ctx, input);
+    if (!bounds.ok()) return bounds.status();
+    *shape = *std::move(bounds);
     return ctx->Input(input);
   }
   xla::XlaOp table;
@@ -95,7 +111,7 @@ xla::XlaOp LookUp(const Table& table, const FusedContributions& ids) {
   if (ids.one_id_a_position) {
     return ids.ZeroWhereLeftOut(rows, dim);
   }
-  if (shape.dim_size(0) > kRowsPerIdToGatherFirst * ids.num_ids) {
+  if (GatherFirst(shape.dim_size(0), dim, ids.num_ids)) {
     rows = xla::OptimizationBarrier(rows);
   }
   xla::XlaOp sums = ScatterAdd(Zeros(builder, {ids.num_positions, dim}),

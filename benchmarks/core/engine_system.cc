@@ -16,7 +16,7 @@ class EngineSystem final : public System {
       : inputs_(inputs), pool_(inputs.threads) {}
 
   Status Init() {
-    TF_EMBED_ASSIGN_OR_RETURN(engine_, Engine::Create(Config(), {}));
+    TF_EMBED_ASSIGN_OR_RETURN(engine_, Engine::Create(Config(), {}, pool_));
     TF_EMBED_RETURN_IF_ERROR(LoadTables());
     outputs_.resize(inputs_.tables * inputs_.batch * inputs_.dim);
     for (int64_t t = 0; t < inputs_.tables; ++t) {
@@ -79,7 +79,7 @@ class EngineSystem final : public System {
         pointers.push_back(variable.data());
       }
       TF_EMBED_RETURN_IF_ERROR(
-          engine_->Load(t, {}, pointers, inputs_.rows, inputs_.dim));
+          engine_->Load(t, {}, pointers, inputs_.rows, inputs_.dim, pool_));
     }
     return OkStatus();
   }

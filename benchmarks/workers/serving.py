@@ -1,4 +1,4 @@
-"""TPUEmbeddingForServing: serving.py ours|stock sparse|ragged.
+"""TPUEmbeddingForServing: serving.py ours|int8|stock sparse|ragged.
 
 A call goes through a concrete function of flat tensors. The stock class gets
 its best step: rows summed once, then TensorFlow's sparse update.
@@ -160,6 +160,22 @@ class Ours(Serving):
             calls[i % len(calls)]()
 
 
+class Int8(Ours):
+    """Ours, quantized: no steps."""
+
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        import tf_embed
+
+        self._tables = None
+        self._layer = tf_embed.quantize(self._layer, "int8")
+
+    def _make_layer(self, config):
+        import tf_embed
+
+        return tf_embed.TPUEmbeddingForServing(config, None)
+
+
 class Stock(Serving):
     def _make_layer(self, config):
         check_stock()
@@ -186,6 +202,6 @@ class Stock(Serving):
 
 
 if __name__ == "__main__":
-    system_class = {"ours": Ours, "stock": Stock}[sys.argv[1]]
+    system_class = {"ours": Ours, "int8": Int8, "stock": Stock}[sys.argv[1]]
     system_class.form = sys.argv[2]
     serve(system_class)

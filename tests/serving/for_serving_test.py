@@ -65,6 +65,12 @@ def test_in_dataset_map():
     _assert_equal(next(iter(dataset)), layer(inputs))
 
 
+@pytest.mark.filterwarnings("error")
+def test_autograph_converts_the_lookup():
+    # Where it cannot, every tf.function(layer) says so in a warning.
+    tf.autograph.to_graph(tf_embed.serving_embedding_lookup)
+
+
 def test_unknown_batch_sizes_are_traced_once():
     layer = tf_embed.TPUEmbeddingForServing(_features(), None)
     layer.build()
@@ -119,6 +125,32 @@ def test_keras_optimizer_trains_as_with_stock(traced):
         results.append([table.numpy() for table in tables])
     _assert_equal(results[2], results[0])
     _assert_equal(results[3], results[1])
+
+
+@pytest.mark.parametrize(
+    "name", ["Adadelta", "Adagrad", "Adam", "AdamW", "Ftrl", "Nadam", "RMSprop", "SGD"]
+)
+def test_keras_optimizers_take_the_gradients(name):
+    """Rows that were looked up get what the dense gradient would give them."""
+    layer = tf_embed.TPUEmbeddingForServing(_features(), None)
+    tables = list(layer.embedding_tables.values())
+    copies = [tf.Variable(table) for table in tables]
+    with tf.GradientTape() as tape:
+        outputs = layer(_inputs())
+        loss = sum(tf.reduce_sum(x**2) for x in tf.nest.flatten(outputs))
+    gradients = tape.gradient(loss, tables)
+    rows = [gradient.indices.numpy() for gradient in gradients]
+    for values, variables in (
+        (gradients, tables),
+        ([tf.convert_to_tensor(gradient) for gradient in gradients], copies),
+    ):
+        optimizer = getattr(tf.keras.optimizers, name)(0.5)
+        optimizer.build(variables)
+        optimizer.apply_gradients(zip(values, variables, strict=True))
+    for table, copy, touched in zip(tables, copies, rows, strict=True):
+        np.testing.assert_allclose(
+            table.numpy()[touched], copy.numpy()[touched], rtol=1e-5, atol=1e-6
+        )
 
 
 def _reference_adagrad(table, accumulators, rows, gradients, rate):

@@ -43,9 +43,7 @@ def _outcome(call, cls):
                 for output in outputs.values()
             )
         # None where a feature without ids of its own uses no table.
-        gradients = tape.gradient(
-            loss, [tables, weights], unconnected_gradients="zero"
-        )
+        gradients = tape.gradient(loss, [tables, weights], unconnected_gradients="zero")
         return outputs, tf.nest.map_structure(tf.convert_to_tensor, gradients)
 
     def run():

@@ -23,6 +23,16 @@ class WorkTimer {
   const double start_;
 };
 
+// Which rows are read: `rows_per_table` random ones of one table, then as many
+// of the next. How far apart rows lie decides how often an address has to be
+// translated anew: on a virtual machine, random rows of 2 GB came at half the
+// bandwidth of random rows of 256 MB.
+struct RowPattern {
+  int64_t row_bytes = 0;
+  int64_t table_bytes = 0;
+  int64_t rows_per_table = 1;
+};
+
 // Reads random rows from memory (2 GB on huge pages) as fast as the machine
 // can: the limit that lookups are measured against. The bandwidth of a shared
 // machine's memory changes by factors from one second to the next, so passes
@@ -30,7 +40,7 @@ class WorkTimer {
 class RandomRowReader {
  public:
   // Finds the best of several ways to prefetch, which takes about a second.
-  RandomRowReader(int64_t row_bytes, int num_threads);
+  RandomRowReader(const RowPattern& pattern, int num_threads);
 
   // Bytes per second of one pass, of a millisecond or so.
   double Bandwidth();
@@ -51,6 +61,10 @@ class RandomRowReader {
   size_t next_pass_ = 0;
   const Distances* best_;
 };
+
+// The best of a few passes over random rows of 2 GB: for a single number. Takes
+// about a second, once for each pair of arguments.
+double RandomRowReadBandwidth(int64_t row_bytes, int num_threads = 1);
 
 }  // namespace tf_embed
 

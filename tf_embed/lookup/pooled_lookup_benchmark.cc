@@ -128,8 +128,10 @@ void BM_PooledLookup(benchmark::State& state, const WorkloadSpec& spec,
       Current<Setting>(std::make_tuple(spec.name, distribution, format),
                        [&] { return MakeSetting(spec, distribution, format); });
   auto& reader = *Current<std::unique_ptr<RandomRowReader>>(
-      std::make_pair(row_bytes, num_threads), [&] {
-        return std::make_unique<RandomRowReader>(row_bytes, num_threads);
+      std::make_tuple(spec.name, format, num_threads), [&] {
+        const RowPattern pattern{row_bytes, spec.rows * row_bytes,
+                                 NumIds(setting.batches[0]) / spec.num_tables};
+        return std::make_unique<RandomRowReader>(pattern, num_threads);
       });
   ThreadPool pool(num_threads);
   int64_t num_rows = 0;

@@ -83,9 +83,10 @@ class QuantizationReport:
         return self.bytes_before / self.bytes_after
 
     def __str__(self) -> str:
-        heads = ("table", "stored as", "shape", "before", "after", "ratio")
-        heads += ("max error", "rms error", "rms value")
-        lines = [heads]
+        lines: list[tuple[str, ...]] = [
+            ("table", "stored as", "shape", "before", "after", "ratio")
+            + ("max error", "rms error", "rms value")
+        ]
         for table in self.tables:
             sizes = (_size(table.bytes_before), _size(table.bytes_after))
             errors = (table.max_error, table.rms_error, table.rms_value)
