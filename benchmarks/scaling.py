@@ -44,6 +44,9 @@ class Axis:
         threads = 1
         if name == "threads":
             threads = value
+        elif name == "tables":
+            # As many rows in all, or the caches would be what is measured.
+            w = dataclasses.replace(w, tables=value, rows=w.rows // value)
         elif name == "bag":
             w = dataclasses.replace(w, min_bag=value, max_bag=value)
         else:
@@ -81,9 +84,9 @@ AXES = {
         _powers(16, 0, 3),
     ),
     "tables": Axis(
-        Workload("tables", 0, 10_000, 32, 32, 10, 10),
+        Workload("tables", 0, 2_000_000, 32, 32, 10, 10),
         (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
-        (1, 10, 100),
+        (1, 10, 100, 1000),
     ),
     "threads": Axis(
         Workload("threads", 8, 250_000, 64, 2048, 1, 39, "mean"),

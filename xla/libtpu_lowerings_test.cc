@@ -247,7 +247,7 @@ class LibtpuLoweringsTest : public testing::Test {
     tensorflow::FixupSourceAndSinkEdges(graph_.get());
     tensorflow::XlaOpRegistry::RegisterCompilationKernels();
     tensorflow::FunctionLibraryDefinition library(
-        tensorflow::OpRegistry::Global(), {});
+        tensorflow::OpRegistry::Global(), tensorflow::FunctionDefLibrary());
     XlaCompiler::Options options;
     const tensorflow::DeviceType device(tensorflow::DEVICE_TPU_XLA_JIT);
     options.device_type = device;

@@ -65,6 +65,12 @@ def test_in_dataset_map():
     _assert_equal(next(iter(dataset)), layer(inputs))
 
 
+@pytest.mark.filterwarnings("error")
+def test_autograph_converts_the_lookup():
+    # Where it cannot, every tf.function(layer) says so in a warning.
+    tf.autograph.to_graph(tf_embed.serving_embedding_lookup)
+
+
 def test_unknown_batch_sizes_are_traced_once():
     layer = tf_embed.TPUEmbeddingForServing(_features(), None)
     layer.build()

@@ -5,9 +5,12 @@ import time
 
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
 from tensorflow.python.eager import cancellation
 from tensorflow.python.tpu.ops import tpu_ops
 from vtpu_testing import CORES, per_replica, replica_context, resolver, run, strategy
+
+from tf_embed import raw_ops
 
 
 def all_sum(x):
@@ -142,3 +145,77 @@ def test_cancelled_wait_of_the_host_for_an_outfeed():
     manager.start_cancel()
     thread.join(20.0)
     assert isinstance(errors[0], tf.errors.CancelledError)
+
+
+def embedding_of():
+    """A configured engine that nobody feeds: 1 row a core, 1 table, SGD."""
+    proto = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration(
+        mode="TRAINING", num_hosts=1, num_tensor_cores=CORES
+    )
+    table = proto.table_descriptor.add(name="t", vocabulary_size=4, dimension=2)
+    table.optimization_parameters.stochastic_gradient_descent.SetInParent()
+    table.optimization_parameters.learning_rate.constant = 1.0
+    proto.feature_descriptor.add(name="f", table_id=0, input_shape=[1])
+    config = proto.SerializeToString()
+    tf.tpu.experimental.initialize_tpu_system(resolver())
+    raw_ops.ConfigureTPUEmbedding(config=config)
+    return config
+
+
+def test_cancelled_wait_for_a_batch_of_ids():
+    config = embedding_of()
+    error = cancelled(
+        lambda: raw_ops.RecvTPUEmbeddingActivations(num_outputs=1, config=config)[0]
+    )
+    assert isinstance(error, tf.errors.CancelledError), error
+
+
+def test_cancelled_wait_of_one_core_for_a_batch_of_ids():
+    # The others have theirs; the step after is whole again.
+    config = embedding_of()
+
+    def enqueue(core):
+        raw_ops.EnqueueTPUEmbeddingArbitraryTensorBatch(
+            sample_indices_or_row_splits=[[0, 1]],
+            embedding_indices=[[1]],
+            aggregation_weights=[[1.0]],
+            mode_override="inference",
+            device_ordinal=core,
+            combiners=["sum"],
+        )
+
+    def receive():
+        return raw_ops.RecvTPUEmbeddingActivations(num_outputs=1, config=config)[0]
+
+    for core in range(1, CORES):
+        enqueue(core)
+    error = cancelled(receive)
+    assert isinstance(error, tf.errors.CancelledError), error
+
+
+def test_cancelled_wait_of_the_host_for_room_in_an_infeed():
+    tf.tpu.experimental.initialize_tpu_system(resolver())
+
+    @tf.function
+    def host():
+        for i in tf.range(5000):  # more than an infeed holds
+            tpu_ops.infeed_enqueue_tuple([i], [[]], device_ordinal=0)
+
+    manager = cancellation.CancellationManager()
+    function = manager.get_cancelable_function(host.get_concrete_function())
+    errors = []
+
+    def wait():
+        try:
+            function()
+        except tf.errors.OpError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.5)
+    assert thread.is_alive(), "an infeed should hold less"
+    manager.start_cancel()
+    thread.join(20.0)
+    assert isinstance(errors[0], tf.errors.CancelledError)
+    tf.tpu.experimental.initialize_tpu_system(resolver())

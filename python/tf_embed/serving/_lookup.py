@@ -304,10 +304,11 @@ def serving_embedding_lookup(
     [[6.0, 8.0], [3.0, 4.0]]
     """
     matched = match_features(inputs, weights, feature_config)
-    if save_context.in_save_context() and not fused_export:
-        plans: list[FusedFeature | None] = [None] * len(matched)
-    else:
-        plans = plan_features(matched, tables)
+    # One statement: AutoGraph cannot convert an annotation in a branch.
+    stock_only = save_context.in_save_context() and not fused_export
+    plans: list[FusedFeature | None] = (
+        [None] * len(matched) if stock_only else plan_features(matched, tables)
+    )
     fused = [plan for plan in plans if plan is not None]
     activations = iter(fused_lookup(fused) if fused else ())
     outputs = []
