@@ -39,7 +39,7 @@ def _batches(strategy, arguments):
 def _step(strategy, cls, arguments):
     with strategy.scope():
         layer = cls(
-            [
+            tuple(
                 embedding.FeatureConfig(
                     embedding.TableConfig(
                         arguments.rows + 1,
@@ -49,7 +49,7 @@ def _step(strategy, cls, arguments):
                     )
                 )
                 for i in range(NUM_FEATURES)
-            ],
+            ),
             None,
         )
         optimizer = gradient_descent.SGD(1e-6)
@@ -65,8 +65,14 @@ def _step(strategy, cls, arguments):
     def lookup(features):
         return tf.add_n([tf.reduce_sum(output) for output in layer(features)])
 
-    train = tf.function(lambda f: strategy.run(replica_step, (f,)), autograph=False)
-    look = tf.function(lambda f: strategy.run(lookup, (f,)), autograph=False)
+    @tf.function(autograph=False)
+    def train(features):
+        return strategy.run(replica_step, (features,))
+
+    @tf.function(autograph=False)
+    def look(features):
+        return strategy.run(lookup, (features,))
+
     return tables, train, look
 
 

@@ -133,7 +133,7 @@ def _plan(path: str, inp: Any, weight: Any, table: Any, feature: Any) -> _Plan |
 
 
 class TPUEmbeddingV0(tpu_embedding_v1.TPUEmbeddingV0):  # type: ignore[misc]
-    """`tf.tpu.experimental.embedding.TPUEmbeddingV0`, faster on the virtual TPU.
+    """`tf.tpu.experimental.embedding.TPUEmbeddingV0` on the fused op.
 
     Arguments, results, errors and checkpoints are those of TensorFlow's class.
     On the virtual TPU all features of a call are looked up by one op, and so are
