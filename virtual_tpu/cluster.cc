@@ -43,12 +43,19 @@ absl::Status ReadMetadata(Cluster* cluster) {
                                              &cores_per_replica));
   TF_RETURN_IF_ERROR(
       tensorflow::GetNodeAttr(attrs, "device_assignment", &assignment));
+  int first_core = 0;
+  tensorflow::TryGetNodeAttr(attrs, kFirstCoreAttr, &first_core);
   const int cores = cluster->num_replicas * cores_per_replica;
   if (cores > NumCores()) {
     return absl::InvalidArgumentError(absl::StrCat(
         "a TPU computation asks for ", cluster->num_replicas, " replicas of ",
         cores_per_replica, " cores, but the virtual TPU has ", NumCores(),
         " cores: set ", kCoresVariable, " to ", cores, " or more"));
+  }
+  if (assignment.empty() && first_core + cores > NumCores()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a TPU computation asks for ", cores, " cores from core ",
+                     first_core, " on, but the virtual TPU has ", NumCores()));
   }
   const int rank = static_cast<int>(Mesh().shape.size());
   if (!assignment.empty() && assignment.size() != size_t(cores) * rank) {
@@ -59,7 +66,7 @@ absl::Status ReadMetadata(Cluster* cluster) {
   }
   cluster->cores.assign(cluster->num_replicas, {});
   for (int i = 0; i < cores; ++i) {
-    int core = i;
+    int core = first_core + i;
     if (!assignment.empty()) {
       const auto first = assignment.begin() + size_t(i) * rank;
       TF_RETURN_IF_ERROR(CoreAt(std::vector<int>(first, first + rank), &core));

@@ -12,6 +12,7 @@
 #include "tensorflow/core/framework/attr_value.pb.h"
 #include "tensorflow/core/framework/function.h"
 #include "tensorflow/core/framework/node_def_util.h"
+#include "tensorflow/core/graph/algorithm.h"
 #include "virtual_tpu/attributes.h"
 #include "virtual_tpu/collective_ops.h"
 #include "virtual_tpu/device_names.h"
@@ -31,6 +32,7 @@ using tensorflow::NodeDef;
 constexpr const char* kStrippedAttrs[] = {
     kReplicateAttr,
     kOutsideCompilationAttr,
+    kMapOutsideCompilationAttr,
     "_XlaMustCompile",
     "_xla_compile_id",
     "_tpu_input_identity",
@@ -98,12 +100,23 @@ class Functions {
         graph_(graph),
         library_(library) {}
 
-  // Edits a node; `function` is the name of the function it is in, or empty.
+  // Edits a node. `function` is the name of the function it is in, or empty;
+  // `mapped` the call of experimental_map_outside_compilation, or empty.
   absl::Status EditNode(const std::string& name, const std::string& op,
                         AttrSlice attrs, const std::string& requested,
-                        const std::string& function, Edit* edit) {
+                        const std::string& function, std::string mapped,
+                        Edit* edit) {
+    bool maps = false;
+    tensorflow::TryGetNodeAttr(attrs, kMapOutsideCompilationAttr, &maps);
+    if (maps) {
+      tensorflow::TryGetNodeAttr(attrs, kOutsideCompilationAttr, &mapped);
+    }
     edit->device =
-        DeviceOf(requested, attrs.Find(kOutsideCompilationAttr) != nullptr);
+        DeviceOf(requested, attrs.Find(kOutsideCompilationAttr) != nullptr ||
+                                !mapped.empty());
+    if (!mapped.empty()) {
+      edit->set[kMappedAttr] = StringAttr(mapped);
+    }
     for (const char* attr : kStrippedAttrs) {
       if (attrs.Find(attr) != nullptr) edit->erased.push_back(attr);
     }
@@ -132,10 +145,10 @@ class Functions {
       if (!attr.has_func() && attr.list().func().empty()) continue;
       AttrValue edited = attr;
       if (attr.has_func()) {
-        TF_RETURN_IF_ERROR(Copy(edited.mutable_func()));
+        TF_RETURN_IF_ERROR(Copy(mapped, edited.mutable_func()));
       } else {
         for (auto& func : *edited.mutable_list()->mutable_func()) {
-          TF_RETURN_IF_ERROR(Copy(&func));
+          TF_RETURN_IF_ERROR(Copy(mapped, &func));
         }
       }
       edit->set[std::string(attr_name)] = std::move(edited);
@@ -144,11 +157,14 @@ class Functions {
   }
 
  private:
-  // Copies the function and points `func` at the copy.
-  absl::Status Copy(tensorflow::NameAttrList* func) {
+  // Copies the function and points `func` at the copy. Calls that map over
+  // shards have copies of their own.
+  absl::Status Copy(const std::string& mapped, tensorflow::NameAttrList* func) {
     const std::string name = func->name();
-    func->set_name(absl::StrCat(prefix_, name));
-    if (!copied_.insert(name).second) return absl::OkStatus();
+    func->set_name(mapped.empty()
+                       ? absl::StrCat(prefix_, name)
+                       : absl::StrCat(prefix_, "map_", mapped, "_", name));
+    if (!copied_.insert(func->name()).second) return absl::OkStatus();
     const FunctionDef* original = library_->Find(name);
     if (original == nullptr) {
       return absl::NotFoundError(
@@ -162,7 +178,7 @@ class Functions {
     for (NodeDef& node : *copy.mutable_node_def()) {
       Edit edit;
       TF_RETURN_IF_ERROR(EditNode(node.name(), node.op(), AttrSlice(node),
-                                  node.device(), name, &edit));
+                                  node.device(), func->name(), mapped, &edit));
       node.set_device(edit.device);
       for (const auto& attr : edit.erased) node.mutable_attr()->erase(attr);
       for (auto& [attr, value] : edit.set) {
@@ -236,7 +252,8 @@ absl::Status LowerCluster(
     Edit edit;
     TF_RETURN_IF_ERROR(
         functions.EditNode(node->name(), node->type_string(), node->attrs(),
-                           node->requested_device(), /*function=*/"", &edit));
+                           node->requested_device(), /*function=*/"",
+                           /*mapped=*/"", &edit));
     node->set_requested_device(edit.device);
     for (const auto& attr : edit.erased) node->ClearAttr(attr);
     for (const auto& [attr, value] : edit.set) {
@@ -250,6 +267,8 @@ absl::Status LowerCluster(
   const int first_new_id = graph->num_node_ids();
   LowerFunctionalOpsPass lowering;
   TF_RETURN_IF_ERROR(lowering.Run(options));
+  // What tells loops apart starts from the source.
+  tensorflow::FixupSourceAndSinkEdges(graph);
   cluster->nodes.clear();
   for (int id : ids) {
     if (Node* node = graph->FindNodeId(id)) cluster->nodes.push_back(node);

@@ -28,13 +28,15 @@ absl::Status AddNoOp(const std::string& name, const std::string& device,
 }
 
 absl::Status AddIntConst(const std::string& name, int value,
-                         const std::string& device, Graph* graph, Node** node) {
+                         const std::string& device, Node* beside, Graph* graph,
+                         Node** node) {
   tensorflow::Tensor tensor(tensorflow::DT_INT32, {});
   tensor.scalar<int32_t>()() = value;
   return NodeBuilder(name, "Const")
       .Device(device)
       .Attr("dtype", tensorflow::DT_INT32)
       .Attr("value", tensor)
+      .ControlInput(beside)
       .Finalize(graph, node);
 }
 
@@ -50,8 +52,8 @@ absl::Status AddConcatGrid(const std::string& name,
     for (size_t first = 0; first < pieces.size(); first += n) {
       const std::string id = absl::StrCat(name, "/concat_", dim, "_", first);
       Node* axis = nullptr;
-      TF_RETURN_IF_ERROR(
-          AddIntConst(absl::StrCat(id, "/axis"), dim, device, graph, &axis));
+      TF_RETURN_IF_ERROR(AddIntConst(absl::StrCat(id, "/axis"), dim, device,
+                                     pieces[first].node, graph, &axis));
       const std::vector<OutputOf> run(pieces.begin() + first,
                                       pieces.begin() + first + n);
       Node* concat = nullptr;
@@ -81,8 +83,8 @@ absl::Status AddSplitGrid(const std::string& name, OutputOf whole,
       const std::string id = absl::StrCat(name, "/split_", dim, "_", i);
       Node* axis = nullptr;
       TF_RETURN_IF_ERROR(AddIntConst(absl::StrCat(id, "/axis"),
-                                     static_cast<int>(dim), device, graph,
-                                     &axis));
+                                     static_cast<int>(dim), device,
+                                     (*pieces)[i].node, graph, &axis));
       Node* node = nullptr;
       TF_RETURN_IF_ERROR(NodeBuilder(id, "Split")
                              .Device(device)

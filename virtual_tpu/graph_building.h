@@ -17,9 +17,10 @@ struct OutputOf {
 absl::Status AddNoOp(const std::string& name, const std::string& device,
                      tensorflow::Graph* graph, tensorflow::Node** node);
 
+// A constant in the same loop, if any, as `beside`.
 absl::Status AddIntConst(const std::string& name, int value,
-                         const std::string& device, tensorflow::Graph* graph,
-                         tensorflow::Node** node);
+                         const std::string& device, tensorflow::Node* beside,
+                         tensorflow::Graph* graph, tensorflow::Node** node);
 
 // Joins pieces in row-major order of a grid with the given number of pieces
 // along each dimension, as sharding cuts them.

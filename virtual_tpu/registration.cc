@@ -8,8 +8,10 @@
 #include <string>
 
 #include "virtual_tpu/devices.h"
+#include "virtual_tpu/eager_functions.h"
 #include "virtual_tpu/mlir_bridge.h"
 #include "virtual_tpu/options.h"
+#include "virtual_tpu/partitioned_call_kernels.h"
 #include "virtual_tpu/replica_expansion_pass.h"
 
 namespace tf_embed::virtual_tpu {
@@ -24,6 +26,8 @@ Status Enable(int num_cores) {
     registered = true;
     RegisterDevices();
     SwitchOffMlirBridge();
+    RegisterPartitionedCallKernels();
+    RunEagerFunctionsWithoutXla();
     RegisterReplicaExpansionPass();
   }
   return OkStatus();

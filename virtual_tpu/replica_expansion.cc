@@ -158,12 +158,35 @@ class Expansion {
     return absl::OkStatus();
   }
 
+  // Whether the edge brings -1 to an op that takes its core as an input.
+  bool AsksForCore(const Edge& edge) const {
+    const auto& args = edge.dst()->op_def().input_arg();
+    if (edge.dst_input() != edge.dst()->num_inputs() - 1 || args.empty() ||
+        args[args.size() - 1].name() != "device_ordinal" ||
+        !edge.src()->IsConstant() || inside_.count(edge.src()) == 0) {
+      return false;
+    }
+    tensorflow::Tensor ordinal;
+    return tensorflow::GetNodeAttr(edge.src()->attrs(), "value", &ordinal)
+               .ok() &&
+           ordinal.dtype() == tensorflow::DT_INT32 &&
+           ordinal.NumElements() == 1 && ordinal.flat<int32_t>()(0) == -1;
+  }
+
   absl::Status WireInputs(int r) {
     for (Node* node : cluster_.nodes) {
       Node* copy = copies_[r][node];
       for (const Edge* edge : node->in_edges()) {
         Node* source = edge->src();
-        if (inside_.count(source) > 0) {
+        if (AsksForCore(*edge)) {
+          // As with the attribute: only we know which core that is.
+          Node* core = nullptr;
+          TF_RETURN_IF_ERROR(
+              AddIntConst(graph_->NewName(absl::StrCat(copy->name(), "/core")),
+                          cluster_.cores[r][0], copy->requested_device(),
+                          copies_[r][source], graph_, &core));
+          graph_->AddEdge(core, 0, copy, edge->dst_input());
+        } else if (inside_.count(source) > 0) {
           graph_->AddEdge(copies_[r][source], edge->src_output(), copy,
                           edge->dst_input());
         } else if (edge->IsControlEdge()) {

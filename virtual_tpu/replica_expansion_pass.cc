@@ -15,6 +15,7 @@
 #include "virtual_tpu/graph_building.h"
 #include "virtual_tpu/options.h"
 #include "virtual_tpu/replica_expansion.h"
+#include "virtual_tpu/shard_mapping.h"
 #include "virtual_tpu/strict_mode.h"
 
 namespace tf_embed::virtual_tpu {
@@ -116,6 +117,7 @@ absl::Status ReplicaExpansionPass::Run(
   SerializeLoops(graph);
   for (Cluster& cluster : clusters) {
     TF_RETURN_IF_ERROR(LowerCluster(options, &cluster));
+    TF_RETURN_IF_ERROR(MapOverShards(&cluster, graph));
     if (StrictMode()) WarnOfRefusals(cluster);
     TF_RETURN_IF_ERROR(
         ExpandCluster(cluster, kept_names, composite_devices, graph));

@@ -13,6 +13,7 @@
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/tpu/tpu_defs.h"
 #include "virtual_tpu/collective_ops.h"
+#include "virtual_tpu/compile_time_constants.h"
 #include "virtual_tpu/device_names.h"
 
 namespace tf_embed::virtual_tpu {
@@ -49,7 +50,7 @@ bool TpuHas(DataType type) {
 }
 
 // Empty where a TPU would take the node.
-std::string Refusal(const Node& node) {
+std::string Refusal(const Node& node, CompileTimeConstants* constants) {
   for (const auto* types : {&node.input_types(), &node.output_types()}) {
     for (DataType type : *types) {
       if (!TpuHas(type)) {
@@ -61,7 +62,8 @@ std::string Refusal(const Node& node) {
   const tensorflow::KernelDef* kernel = nullptr;
   const absl::Status status = tensorflow::FindKernelDef(
       tensorflow::DeviceType(Compiler()), node.def(), &kernel, nullptr);
-  return status.ok() ? "" : "XLA has no kernel for it, or not for its types";
+  if (!status.ok()) return "XLA has no kernel for it, or not for its types";
+  return constants->Complaint(node);
 }
 
 }  // namespace
@@ -70,11 +72,12 @@ void WarnOfRefusals(const Cluster& cluster) {
   static std::mutex mu;
   static auto* const warned = new std::set<std::pair<std::string, std::string>>;
   XlaOpRegistry::RegisterCompilationKernels();
+  CompileTimeConstants constants(cluster.nodes);
   for (const Node* node : cluster.nodes) {
     if (node->requested_device() == kHostDevice || BelongsToTheTpu(*node)) {
       continue;
     }
-    const std::string reason = Refusal(*node);
+    const std::string reason = Refusal(*node, &constants);
     if (reason.empty()) continue;
     std::lock_guard<std::mutex> lock(mu);
     if (!warned->emplace(node->type_string(), reason).second) continue;

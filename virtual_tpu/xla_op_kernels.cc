@@ -37,6 +37,10 @@ class XlaSetDynamicDimensionSizeOp : public OpKernel {
                     absl::StrCat(name(), ": size is ", size,
                                  ", must be from 0 to ", input.dim_size(dim))));
     TensorShape shape = input.shape();
+    if (shape.dim_size(dim) == size) {  // the only case for strings
+      ctx->set_output(0, input);
+      return;
+    }
     shape.set_dim(dim, size);
     Tensor* output = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, shape, &output));
@@ -81,20 +85,6 @@ class XlaOptimizationBarrierOp : public OpKernel {
   bool IsExpensive() override { return false; }
 };
 
-// A computation that is partitioned by hand wants shards; here every logical
-// core has the whole.
-class ManualPartitioningOp : public OpKernel {
- public:
-  explicit ManualPartitioningOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    ctx->CtxFailure(absl::UnimplementedError(
-        absl::StrCat(name(),
-                     ": the virtual TPU does not run manually partitioned "
-                     "computations (",
-                     type_string(), ")")));
-  }
-  void Compute(OpKernelContext*) override {}
-};
-
 class XlaReplicaIdOp : public OpKernel {
  public:
   explicit XlaReplicaIdOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -121,10 +111,6 @@ REGISTER_KERNEL_BUILDER(Name("XlaSetBound").Device(kTpuType), AnnotationOp);
 REGISTER_KERNEL_BUILDER(Name("XlaSharding").Device(kTpuType), AnnotationOp);
 REGISTER_KERNEL_BUILDER(Name("XlaOptimizationBarrier").Device(kTpuType),
                         XlaOptimizationBarrierOp);
-REGISTER_KERNEL_BUILDER(Name("XlaSpmdFullToShardShape").Device(kTpuType),
-                        ManualPartitioningOp);
-REGISTER_KERNEL_BUILDER(Name("XlaSpmdShardToFullShape").Device(kTpuType),
-                        ManualPartitioningOp);
 REGISTER_KERNEL_BUILDER(Name("XlaReplicaId").Device(kTpuType), XlaReplicaIdOp);
 
 }  // namespace

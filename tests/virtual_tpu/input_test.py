@@ -110,3 +110,19 @@ def test_iterator_inside_a_host_loop():
         return total
 
     assert int(steps(iterator)) == sum(range(4 * BATCH))
+
+
+def test_strings_stay_on_the_host():
+    words = tf.data.Dataset.from_tensor_slices(["a", "bc"] * CORES).batch(2 * CORES)
+    options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
+    iterator = iter(strategy().experimental_distribute_dataset(words, options))
+
+    @tf.function
+    def step(iterator):
+        def fn(x):
+            return tf.compat.v1.tpu.outside_compilation(tf.strings.length, x)
+
+        return strategy().run(fn, (next(iterator),))
+
+    results = strategy().experimental_local_results(step(iterator))
+    assert [r.numpy().tolist() for r in results] == [[1, 2]] * CORES

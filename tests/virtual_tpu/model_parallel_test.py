@@ -1,7 +1,10 @@
 """More than one core per replica."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
+from tensorflow.python.compiler.xla.experimental import xla_sharding
+from tensorflow.python.tpu import tpu_replication
 from vtpu_testing import CORES, resolver
 
 REPLICAS = CORES // 2
@@ -108,22 +111,144 @@ def test_replica_order_of_the_assignment():
     assert [x.numpy() for x in results] == list(range(CORES))
 
 
-def test_manual_partitioning_is_refused_by_name():
-    from tensorflow.python.compiler.xla.experimental import xla_sharding
+def split(found, x, dims):
+    return found.experimental_split_to_logical_devices(x, dims)
 
+
+def manual(found, x, dims, fn):
+    """fn of each shard of x, partitioned by hand."""
+    y = split(found, x, dims)
+    sharding = xla_sharding.get_op_sharding(y.op)
+    part = fn(xla_sharding.auto_to_manual_spmd_partition(y, sharding))
+    return xla_sharding.manual_to_auto_spmd_partition(part, sharding, x.shape)
+
+
+def run(found, fn, *args):
+    @tf.function
+    def step(*args):
+        return found.run(fn, args)
+
+    return values(found, step(*args))
+
+
+X = np.random.default_rng(4).normal(size=(4, 6)).astype(np.float32)
+
+
+def each_half(fn, axis):
+    return np.concatenate([fn(half) for half in np.split(X, 2, axis)], axis)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_manual_partitioning_computes_with_shards(axis):
+    found = strategy(spmd=True)
+    dims = [2, 1] if axis == 0 else [1, 2]
+
+    def fn(x):
+        return manual(found, x, dims, lambda part: part / tf.reduce_sum(part))
+
+    expected = each_half(lambda half: half / half.sum(), axis)
+    for value in run(found, fn, tf.constant(X)):
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+
+
+def test_manual_partitioning_with_a_loop_and_a_function():
+    found = strategy(spmd=True)
+    with found.scope():
+        w = tf.Variable(2.0)
+
+    @tf.function
+    def step(part):
+        return part - w * tf.reduce_max(part)
+
+    def fn(x):
+        def body(part):
+            for _ in tf.range(3):
+                part = step(part)
+            return part
+
+        return manual(found, x, [2, 1], tf.function(body))
+
+    def half(part):
+        for _ in range(3):
+            part = part - 2.0 * part.max()
+        return part
+
+    for value in run(found, fn, tf.constant(X)):
+        np.testing.assert_allclose(value, each_half(half, 0), rtol=1e-4, atol=1e-4)
+
+
+def test_manual_partitioning_on_four_cores():
+    found = strategy((2, 1, 1, 2), spmd=True)
+
+    def fn(x):
+        return manual(found, x, [2, 2], lambda part: part - tf.reduce_min(part))
+
+    (value,) = run(found, fn, tf.constant(X))
+    for rows in (slice(0, 2), slice(2, 4)):
+        for columns in (slice(0, 3), slice(3, 6)):
+            part = X[rows, columns]
+            np.testing.assert_allclose(value[rows, columns], part - part.min())
+
+
+def test_manually_partitioned_write_is_refused_by_name():
+    found = strategy(spmd=True)
+    with found.scope():
+        w = tf.Variable(0.0)
+
+    def fn(x):
+        def body(part):
+            w.assign(tf.reduce_sum(part))
+            return part
+
+        return manual(found, x, [2, 1], body)
+
+    with pytest.raises(tf.errors.UnimplementedError, match="that write a variable"):
+        run(found, fn, tf.constant(X))
+
+
+def host_map(fn, x):
+    return tpu_replication.experimental_map_outside_compilation(fn, x)
+
+
+def centred(x):
+    return x - tf.reduce_mean(x)
+
+
+def test_map_outside_compilation_maps_each_shard():
+    found = strategy(spmd=True)
+
+    def fn(x):
+        y = host_map(centred, split(found, x, [2, 1]))
+        return split(found, y, [2, 1]) + 1.0
+
+    expected = each_half(lambda half: half - half.mean(), 0) + 1.0
+    for value in run(found, fn, tf.constant(X)):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_map_outside_compilation_of_a_function_with_a_loop():
     found = strategy(spmd=True)
 
     @tf.function
-    def step(x):
-        def fn(x):
-            split = found.experimental_split_to_logical_devices(x, [1, 2])
-            sharding = xla_sharding.get_op_sharding(split.op)
-            return xla_sharding.auto_to_manual_spmd_partition(split, sharding)
+    def host(x):
+        for _ in tf.range(2):
+            x = x * x - tf.reduce_mean(x)
+        return tf.numpy_function(lambda a: a + a.min(), [x], tf.float32)
 
-        return found.run(fn, (x,))
+    def fn(x):
+        y = tf.ensure_shape(host_map(host, split(found, x, [1, 2])), X.shape)
+        return split(found, y, [1, 2])
 
-    try:
-        step(tf.ones([2, 2]))
-        raise AssertionError("not refused")
-    except tf.errors.UnimplementedError as error:
-        assert "does not run manually partitioned computations" in error.message
+    def half(x):
+        for _ in range(2):
+            x = x * x - x.mean()
+        return x + x.min()
+
+    for value in run(found, fn, tf.constant(X)):
+        np.testing.assert_allclose(value, each_half(half, 1), rtol=1e-4, atol=1e-4)
+
+
+def test_map_outside_compilation_wants_a_split_input():
+    found = strategy(spmd=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no input of"):
+        run(found, lambda x: host_map(centred, x), tf.constant(X))

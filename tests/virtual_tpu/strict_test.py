@@ -41,6 +41,24 @@ def warnings(body, **environ):
     [
         ("return as_text(x)", "AsString", "a TPU has no type string"),
         (
+            "return tf.range(tf.cast(x[0], tf.int32))",
+            "Range",
+            "must be known when the program is compiled",
+        ),
+        (
+            "return tf.reshape(x, tf.stack([tf.cast(x[0], tf.int32) * 0 + 1, -1]))",
+            "Reshape",
+            "must be known when the program is compiled",
+        ),
+        (
+            "n = tf.constant(0)\n"
+            "    for i in tf.range(3):\n"
+            "        n += tf.size(tf.zeros([i]))\n"
+            "    return n",
+            "Fill",
+            "must be known when the program is compiled",
+        ),
+        (
             "return tf.sets.size(tf.sparse.from_dense(tf.cast(x[None], tf.int32)))",
             "SetSize",
             "XLA has no kernel",
@@ -53,8 +71,22 @@ def test_op_is_named_once(body, op, reason):
     assert reason in found[0]
 
 
-def test_what_a_tpu_takes_is_not_mentioned():
-    body = "return tf.reduce_sum(tf.nn.relu(tf.matmul(x[None], x[:, None])))"
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return tf.reduce_sum(tf.nn.relu(tf.matmul(x[None], x[:, None])))",
+        # Shapes that come from shapes, also round a loop.
+        "return tf.reshape(tf.fill([2 * tf.shape(x)[0]], 1.0), [2, -1])",
+        "n = tf.shape(x)[0]\n"
+        "    y = 0.0\n"
+        "    for i in tf.range(3):\n"
+        "        y += tf.reduce_sum(tf.fill([n], x[i]))\n"
+        "    return y",
+        # Bounded by the shape of what it looks at.
+        "return tf.reduce_sum(tf.where(x > 0.0))",
+    ],
+)
+def test_what_a_tpu_takes_is_not_mentioned(body):
     assert warnings(body, **STRICT) == []
 
 

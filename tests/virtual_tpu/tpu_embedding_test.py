@@ -409,3 +409,45 @@ def test_same_bits_each_time():
         return tables(engine)["words"]["parameters"].tobytes()
 
     assert bits() == bits()
+
+
+def test_enqueue_ops_that_take_their_core_as_an_input():
+    rows = ids(20)
+    engine = build(feature(), embedding.SGD(RATE))
+    engine.build(per_replica_batch_size=PER_CORE)
+    parts = [
+        tf.RaggedTensor.from_row_splits(
+            np.concatenate(part).astype(np.int32),
+            np.cumsum([0, *map(len, part)]).astype(np.int32),
+        )
+        for part in (rows[i : i + PER_CORE] for i in range(0, BATCH, PER_CORE))
+    ]
+    values = strategy().experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group].values
+    )
+    splits = strategy().experimental_distribute_values_from_function(
+        lambda context: parts[context.replica_id_in_sync_group].row_splits
+    )
+
+    @tf.function
+    def step(values, splits):
+        def enqueue(values, splits):
+            tf.raw_ops.DynamicEnqueueTPUEmbeddingArbitraryTensorBatch(
+                sample_indices_or_row_splits=[splits],
+                embedding_indices=[values],
+                aggregation_weights=[tf.zeros([0])],
+                mode_override="inference",
+                device_ordinal=-1,
+                combiners=["sum"],
+            )
+
+        def fn(values, splits):
+            tf.compat.v1.tpu.outside_compilation(enqueue, values, splits)
+            return engine.dequeue()
+
+        return strategy().run(fn, (values, splits))
+
+    results = strategy().experimental_local_results(step(values, splits)[0])
+    np.testing.assert_allclose(
+        np.concatenate([r.numpy() for r in results]), looked_up(START, rows), rtol=1e-6
+    )
