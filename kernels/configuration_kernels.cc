@@ -10,6 +10,7 @@
 #include "kernels/kernel_registration.h"
 #include "kernels/op_attrs.h"
 #include "kernels/status_bridge.h"
+#include "kernels/tf_executor.h"
 #include "tensorflow/core/common_runtime/device_mgr.h"
 #include "tensorflow/core/framework/function.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -42,7 +43,8 @@ class ConfigureTPUEmbeddingOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    OP_REQUIRES_OK(ctx, ToAbsl(ConfigureEngine(config_)));
+    TfExecutor executor(ctx);
+    OP_REQUIRES_OK(ctx, ToAbsl(ConfigureEngine(config_, executor)));
   }
 
  private:
@@ -200,7 +202,9 @@ class FinalizeTPUEmbeddingOp : public OpKernel {
     StatusOr<TPUEmbeddingConfiguration> proto = ParseConfigProto(common_config);
     OP_REQUIRES_OK(ctx, ToAbsl(proto.status()));
     ClearPopulatedFields(*proto);
-    OP_REQUIRES_OK(ctx, ToAbsl(ConfigureEngine(proto->SerializeAsString())));
+    TfExecutor executor(ctx);
+    OP_REQUIRES_OK(
+        ctx, ToAbsl(ConfigureEngine(proto->SerializeAsString(), executor)));
     if (num_outputs() == 0) return;
     OP_REQUIRES_OK(ctx, SetStringOutput(ctx, 0, common_config));
     OP_REQUIRES_OK(ctx, SetStringOutput(ctx, 1, memory_config));
@@ -269,7 +273,8 @@ class ConfigureDistributedTPUOp : public OpKernel {
     if (config_.empty()) {
       TearDownEngine();
     } else {
-      OP_REQUIRES_OK(ctx, ToAbsl(ConfigureEngine(config_)));
+      TfExecutor executor(ctx);
+      OP_REQUIRES_OK(ctx, ToAbsl(ConfigureEngine(config_, executor)));
     }
     OP_REQUIRES_OK(
         ctx,

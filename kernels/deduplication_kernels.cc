@@ -10,23 +10,22 @@
 
 #include <cstdint>
 #include <cstring>
-#include <deque>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "kernels/config_attr.h"
+#include "kernels/dedup_tuple_mask.h"
 #include "kernels/kernel_registration.h"
 #include "kernels/op_attrs.h"
 #include "kernels/op_cores.h"
 #include "kernels/status_bridge.h"
 #include "kernels/step_protocol.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/tensor.pb.h"
 #include "tensorflow/core/framework/variant.h"
 #include "tensorflow/core/framework/variant_tensor_data.h"
+#include "tf_embed/engine/batch_tickets.h"
 
 namespace tf_embed {
 namespace {
@@ -43,12 +42,7 @@ using ::tensorflow::VariantTensorData;
 
 // The value of a deduplication data variant.
 struct Ticket {
-  struct Contents {
-    std::weak_ptr<Engine> engine;
-    CoreRange cores;
-    ReceivedBatches batches;
-  };
-  std::shared_ptr<const Contents> contents;
+  std::shared_ptr<const BatchTickets::Entry> contents;
 
   std::string TypeName() const { return "tf_embed::Ticket"; }
   std::string DebugString() const { return TypeName(); }
@@ -59,7 +53,7 @@ struct Ticket {
   bool Decode(const VariantTensorData&) { return false; }
 };
 
-using TicketContents = std::shared_ptr<const Ticket::Contents>;
+using TicketContents = std::shared_ptr<const BatchTickets::Entry>;
 
 StatusOr<TicketContents> ReadTicket(const Tensor& tensor) {
   if (tensor.dims() != 0) {
@@ -85,7 +79,7 @@ absl::Status WriteTicket(OpKernelContext* ctx, TicketContents contents) {
 }
 
 // Refuses a ticket of an engine that is no longer active.
-Status CheckEngine(const Ticket::Contents& ticket,
+Status CheckEngine(const BatchTickets::Entry& ticket,
                    const std::shared_ptr<Engine>& active) {
   if (ticket.engine.lock() == active) return OkStatus();
   return FailedPrecondition(
@@ -109,10 +103,8 @@ class XlaRecvDeduplicationDataOp : public AsyncOpKernel {
                    [ctx, engine = std::weak_ptr<Engine>(*engine),
                     cores = *cores, done](StatusOr<ReceivedBatches> batches) {
                      OP_REQUIRES_OK_ASYNC(ctx, ToAbsl(batches.status()), done);
-                     auto contents = std::make_shared<Ticket::Contents>();
-                     contents->engine = engine;
-                     contents->cores = cores;
-                     contents->batches = *std::move(batches);
+                     auto contents = std::make_shared<BatchTickets::Entry>();
+                     *contents = {engine, cores, *std::move(batches)};
                      OP_REQUIRES_OK_ASYNC(
                          ctx, WriteTicket(ctx, std::move(contents)), done);
                      done();
@@ -173,11 +165,6 @@ class XlaSendGradientsOp : public OpKernel {
   int num_learning_rates_ = 0;
 };
 
-// The data as plain tensors: one integer for each core that the op speaks for.
-int64_t NumDedupIntegers(const EngineConfig& config) {
-  return config.cores_per_logical_core();
-}
-
 class ComputeDedupDataSizeOp : public OpKernel {
  public:
   explicit ComputeDedupDataSizeOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
@@ -196,8 +183,6 @@ class ComputeDedupDataSizeOp : public OpKernel {
   std::unique_ptr<ConfigAttr> config_;
 };
 
-enum ElementType : int { kIntegerElements = 0, kFloatElements = 1 };
-
 class ComputeDedupDataTupleMaskOp : public OpKernel {
  public:
   explicit ComputeDedupDataTupleMaskOp(OpKernelConstruction* ctx)
@@ -208,7 +193,7 @@ class ComputeDedupDataTupleMaskOp : public OpKernel {
   void Compute(OpKernelContext* ctx) override {
     Tensor* output = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({1, 2}), &output));
-    output->matrix<int32_t>()(0, 0) = kIntegerElements;
+    output->matrix<int32_t>()(0, 0) = kDedupIntegers;
     output->matrix<int32_t>()(0, 1) = NumDedupIntegers(*config_->config());
   }
 
@@ -217,104 +202,6 @@ class ComputeDedupDataTupleMaskOp : public OpKernel {
  private:
   std::unique_ptr<ConfigAttr> config_;
 };
-
-// How many integers and floats a tuple mask has.
-struct MaskSizes {
-  int64_t integers = 0;
-  int64_t floats = 0;
-};
-
-StatusOr<MaskSizes> SizesOfMask(const std::string& serialized, const char* op,
-                                int num_cores) {
-  tensorflow::TensorProto proto;
-  Tensor mask;
-  if (!proto.ParseFromString(serialized) || !mask.FromProto(proto) ||
-      mask.dtype() != tensorflow::DT_INT32 || mask.dims() != 2 ||
-      mask.dim_size(1) != 2) {
-    return InvalidArgument(
-        "Malformed `tuple_mask` attr in ", op,
-        " Op. It must be a serialized TensorProto of an int32 matrix with a "
-        "row (type, span) for each run of elements");
-  }
-  const auto rows = mask.matrix<int32_t>();
-  MaskSizes sizes;
-  for (int64_t r = 0; r < mask.dim_size(0); ++r) {
-    const int type = rows(r, 0);
-    const int span = rows(r, 1);
-    if (type != kIntegerElements && type != kFloatElements) {
-      return InvalidArgument(op, ": row ", r, " of tuple_mask has type ", type,
-                             "; must be 0 (integer) or 1 (float)");
-    }
-    if (span < 0 || span % num_cores != 0) {
-      return InvalidArgument(op, ": row ", r, " of tuple_mask has span ", span,
-                             "; must be >= 0 and divisible by ", num_cores,
-                             ", the cores per replica");
-    }
-    (type == kIntegerElements ? sizes.integers : sizes.floats) += span;
-  }
-  if (sizes.integers == 0) {
-    return InvalidArgument(
-        op,
-        ": tuple_mask has no integer, which is where the number of the "
-        "batch goes; use the mask of ComputeDedupDataTupleMask");
-  }
-  return sizes;
-}
-
-// The tickets that were split and may be merged again, by number.
-class SplitTickets {
- public:
-  static SplitTickets& Get() {
-    static auto* tickets = new SplitTickets;
-    return *tickets;
-  }
-
-  int64_t Add(TicketContents contents) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    while (!tickets_.empty() && (tickets_.size() >= kCapacity ||
-                                 tickets_.front().second->engine.expired())) {
-      tickets_.pop_front();
-    }
-    // Numbers fit into every integer type that the ops allow.
-    last_number_ = last_number_ == INT32_MAX ? 1 : last_number_ + 1;
-    tickets_.emplace_back(last_number_, std::move(contents));
-    return last_number_;
-  }
-
-  TicketContents Find(int64_t number) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    for (auto it = tickets_.rbegin(); it != tickets_.rend(); ++it) {
-      if (it->first == number) return it->second;
-    }
-    return nullptr;
-  }
-
- private:
-  // Nobody says that a split ticket is no longer wanted, so the oldest go.
-  // Steps overlap by a few at most.
-  static constexpr size_t kCapacity = 256;
-
-  std::mutex mutex_;
-  int64_t last_number_ = 0;
-  std::deque<std::pair<int64_t, TicketContents>> tickets_;
-};
-
-// The attributes that Split and Merge have in common.
-absl::Status ReadMask(OpKernelConstruction* ctx, const char* op,
-                      MaskSizes* sizes) {
-  std::unique_ptr<ConfigAttr> config;
-  std::string mask;
-  absl::Status status = ReadOptionalConfig(ctx, &config);
-  if (status.ok()) status = ctx->GetAttr("tuple_mask", &mask);
-  if (!status.ok()) return status;
-  const int num_cores = config->config() == nullptr
-                            ? 1
-                            : config->config()->cores_per_logical_core();
-  const StatusOr<MaskSizes> read = SizesOfMask(mask, op, num_cores);
-  if (!read.ok()) return ToAbsl(read.status());
-  *sizes = *read;
-  return absl::OkStatus();
-}
 
 void SetFirst(Tensor& tensor, int64_t value) {
   switch (tensor.dtype()) {
@@ -348,7 +235,7 @@ int64_t First(const Tensor& tensor) {
 class SplitDedupDataOp : public OpKernel {
  public:
   explicit SplitDedupDataOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ReadMask(ctx, "SplitDedupData", &sizes_));
+    OP_REQUIRES_OK(ctx, ReadDedupMask(ctx, "SplitDedupData", &mask_));
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -356,34 +243,33 @@ class SplitDedupDataOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ToAbsl(ticket.status()));
     Tensor* integers = nullptr;
     Tensor* floats = nullptr;
-    OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({sizes_.integers}),
-                                             &integers));
     OP_REQUIRES_OK(
-        ctx, ctx->allocate_output(1, TensorShape({sizes_.floats}), &floats));
+        ctx, ctx->allocate_output(0, TensorShape({mask_.integers}), &integers));
+    OP_REQUIRES_OK(
+        ctx, ctx->allocate_output(1, TensorShape({mask_.floats}), &floats));
     // All bits zero is 0 in each of the types.
     std::memset(integers->data(), 0, integers->TotalBytes());
     std::memset(floats->data(), 0, floats->TotalBytes());
-    SetFirst(*integers, SplitTickets::Get().Add(*ticket));
+    SetFirst(*integers, BatchTickets::Global().Add(**ticket));
   }
 
  private:
-  MaskSizes sizes_;
+  DedupMask mask_;
 };
 
 class MergeDedupDataOp : public OpKernel {
  public:
   explicit MergeDedupDataOp(OpKernelConstruction* ctx) : OpKernel(ctx) {
-    OP_REQUIRES_OK(ctx, ReadMask(ctx, "MergeDedupData", &sizes_));
+    OP_REQUIRES_OK(ctx, ReadDedupMask(ctx, "MergeDedupData", &mask_));
   }
 
   void Compute(OpKernelContext* ctx) override {
     const Tensor& integers = ctx->input(0);
-    OP_REQUIRES_OK(ctx,
-                   CheckLength(integers, "integer_tensor", sizes_.integers));
-    OP_REQUIRES_OK(ctx,
-                   CheckLength(ctx->input(1), "float_tensor", sizes_.floats));
-    TicketContents contents = SplitTickets::Get().Find(First(integers));
-    OP_REQUIRES(ctx, contents != nullptr,
+    OP_REQUIRES_OK(ctx, ToAbsl(CheckDedupTensors(mask_, integers.shape(),
+                                                 ctx->input(1).shape())));
+    auto contents = std::make_shared<BatchTickets::Entry>();
+    OP_REQUIRES(ctx,
+                BatchTickets::Global().Find(First(integers), contents.get()),
                 absl::InvalidArgumentError(
                     "integer_tensor does not come from SplitDedupData, or was "
                     "split too many steps ago"));
@@ -391,17 +277,7 @@ class MergeDedupDataOp : public OpKernel {
   }
 
  private:
-  static absl::Status CheckLength(const Tensor& tensor, const char* name,
-                                  int64_t expected) {
-    if (tensor.dims() == 1 && tensor.NumElements() == expected) {
-      return absl::OkStatus();
-    }
-    return ToAbsl(InvalidArgument(name, " has shape ",
-                                  tensor.shape().DebugString(),
-                                  "; tuple_mask says [", expected, "]"));
-  }
-
-  MaskSizes sizes_;
+  DedupMask mask_;
 };
 
 // The V2 forms have three attributes more, which describe a TPU's memory.

@@ -28,7 +28,8 @@ Origin& TheOrigin() {
 
 }  // namespace
 
-Status ConfigureEngine(const std::string& serialized_config) {
+Status ConfigureEngine(const std::string& serialized_config,
+                       Executor& executor) {
   TF_EMBED_ASSIGN_OR_RETURN(const auto proto,
                             ParseConfigProto(serialized_config));
   TF_EMBED_ASSIGN_OR_RETURN(EngineConfig config, ConfigFromProto(proto));
@@ -36,11 +37,12 @@ Status ConfigureEngine(const std::string& serialized_config) {
   options.batch.prune_negative_ids = PruneNegativeIds();
   Origin& origin = TheOrigin();
   std::lock_guard<std::mutex> lock(origin.mutex);
+  TF_EMBED_ASSIGN_OR_RETURN(
+      EnginePlan plan, Engine::Plan(std::move(config), ActiveEngine().get()));
   // The old tables go before the new ones come: both need not fit.
-  TF_EMBED_RETURN_IF_ERROR(Engine::Check(config, ActiveEngine().get()));
   SetActiveEngine(nullptr);
   TF_EMBED_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine,
-                            Engine::Create(std::move(config), options));
+                            Engine::Create(std::move(plan), options, executor));
   origin.engine = engine;
   origin.canonical_config = proto.SerializeAsString();
   SetActiveEngine(std::move(engine));

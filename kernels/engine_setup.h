@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "tf_embed/base/executor.h"
 #include "tf_embed/base/status.h"
 #include "tf_embed/engine/engine.h"
 
@@ -12,8 +13,10 @@ namespace tf_embed {
 // The life of the process's engine, as the configuration ops control it.
 
 // Builds an engine for a serialized TPUEmbeddingConfiguration and makes it the
-// active one. What was there before is shut down; on error it stays.
-Status ConfigureEngine(const std::string& serialized_config);
+// active one. What was there before is shut down; on error it stays, unless the
+// error is that its memory did not come free.
+Status ConfigureEngine(const std::string& serialized_config,
+                       Executor& executor);
 
 // Shuts the active engine down, if there is one.
 void TearDownEngine();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,11 +15,11 @@
 #include "kernels/kernel_registration.h"
 #include "kernels/op_attrs.h"
 #include "kernels/status_bridge.h"
+#include "kernels/tf_executor.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tf_embed/engine/engine.h"
 #include "tf_embed/engine/shard_layout.h"
 #include "tf_embed/optimizers/optimizer.h"
-#include "tsl/platform/denormal.h"
 #include "tsl/profiler/lib/traceme.h"
 #include "tsl/profiler/lib/traceme_encode.h"
 
@@ -116,6 +117,24 @@ StatusOr<std::unique_ptr<const Optimizer>> OptimizerOfTable(
   return Optimizer::Create(config);
 }
 
+// A TPU host joins the ops of all tables by their names, so a config whose
+// names do not tell tables apart is of no use to any of these ops.
+Status CheckTableNames(const EngineConfig& config) {
+  std::map<std::string, size_t> tables;
+  for (size_t t = 0; t < config.tables.size(); ++t) {
+    const std::string& name = config.tables[t].name;
+    if (name.empty()) {
+      return InvalidArgument("Table ", t, " has empty name string.");
+    }
+    const auto [first, is_new] = tables.emplace(name, t);
+    if (!is_new) {
+      return InvalidArgument("Tables ", first->second, " and ", t,
+                             " have the same name '", name, "'.");
+    }
+  }
+  return OkStatus();
+}
+
 // The attributes that Load and Retrieve ops of one table have in common.
 class TableAttrs {
  public:
@@ -139,6 +158,7 @@ class TableAttrs {
   }
 
   StatusOr<int> TableOf(const EngineConfig& config) const {
+    TF_EMBED_RETURN_IF_ERROR(CheckTableNames(config));
     const int num_tables = static_cast<int>(config.tables.size());
     if (table_name_.empty()) {
       if (table_id_ < num_tables) return table_id_;
@@ -208,8 +228,9 @@ class LoadOp : public OpKernel {
       variables[i] = ctx->input(i).flat<float>().data();
     }
     const TensorShape& shape = ctx->input(0).shape();
+    TfExecutor executor(ctx);
     return engine->Load(t, attrs_.shard(), variables, shape.dim_size(0),
-                        shape.dim_size(1));
+                        shape.dim_size(1), executor);
   }
 
   TableAttrs attrs_;
@@ -242,9 +263,8 @@ class RetrieveOp : public OpKernel {
           FromAbsl(ctx->allocate_output(i, shape, &output)));
       variables[i] = output->flat<float>().data();
     }
-    // Pending updates may run now; see TfExecutor.
-    const tsl::port::ScopedDontFlushDenormal exact;
-    return engine->Retrieve(t, attrs_.shard(), variables);
+    TfExecutor executor(ctx);
+    return engine->Retrieve(t, attrs_.shard(), variables, executor);
   }
 
   TableAttrs attrs_;
@@ -360,10 +380,12 @@ class LoadAllOp : public OpKernel {
     for (int t = 0; t < attrs_.num_tables(); ++t) {
       TF_EMBED_ASSIGN_OR_RETURN(tables[t], VariablesOf(ctx, config, t));
     }
+    TfExecutor executor(ctx);
     for (int t = 0; t < attrs_.num_tables(); ++t) {
       const TensorShape& shape = ctx->input(attrs_.IndexOf(0, t)).shape();
-      TF_EMBED_RETURN_IF_ERROR(engine->Load(
-          t, attrs_.shard(), tables[t], shape.dim_size(0), shape.dim_size(1)));
+      TF_EMBED_RETURN_IF_ERROR(engine->Load(t, attrs_.shard(), tables[t],
+                                            shape.dim_size(0),
+                                            shape.dim_size(1), executor));
     }
     return OkStatus();
   }
@@ -386,6 +408,7 @@ class RetrieveAllOp : public OpKernel {
     TF_EMBED_ASSIGN_OR_RETURN(const std::shared_ptr<Engine> engine,
                               attrs_.ActiveEngine());
     TraceMe trace("TfEmbedRetrieveAll");
+    TfExecutor executor(ctx);
     const EngineConfig& config = engine->config();
     for (int t = 0; t < attrs_.num_tables(); ++t) {
       TF_EMBED_ASSIGN_OR_RETURN(const StateVariables state,
@@ -403,9 +426,8 @@ class RetrieveAllOp : public OpKernel {
           output->flat<float>().setConstant(kUntouchedGradient);
         }
       }
-      // Pending updates may run now; see TfExecutor.
-      const tsl::port::ScopedDontFlushDenormal exact;
-      TF_EMBED_RETURN_IF_ERROR(engine->Retrieve(t, attrs_.shard(), variables));
+      TF_EMBED_RETURN_IF_ERROR(
+          engine->Retrieve(t, attrs_.shard(), variables, executor));
     }
     return OkStatus();
   }

@@ -10,7 +10,7 @@ exports_files(["protoc.sh"])
 cc_library(
     name = "headers",
     hdrs = glob(
-        ["include/**", "shim/**"],
+        ["include/**", "shim/**", "xla_ffi/**"],
         allow_empty = True,
         exclude = [
             "include/**/*.bin",
@@ -73,6 +73,13 @@ def _protoc(ctx, python, tf_dir, tf_version):
              (want, tf_version, protoc, got, want))
     return protoc
 
+def _later_headers(ctx, python, folder):
+    # Of headers that only later wheels ship, what tools/later_headers.py has put into the virtual environment.
+    path = python_eval(ctx, python, "import sys; print(sys.prefix + '/include/%s')" % folder)
+    if not ctx.path(path).exists:
+        fail("no headers at %s: run tools/later_headers.py with %s" % (path, python))
+    ctx.symlink(path, folder)
+
 def _impl(ctx):
     python = find_python(ctx)
     tf_dir = package_dir(ctx, python, "tensorflow")
@@ -88,14 +95,14 @@ def _impl(ctx):
         for header in ["ArrayRef.h", "SmallVector.h"]:
             ctx.symlink(Label("//third_party/llvm_shim:llvm/ADT/" + header), "shim/llvm/ADT/" + header)
         shim_include = '"shim",'
+    if not ctx.path(tf_dir + "/include/xla/ffi/api/ffi.h").exists:  # before 2.20
+        _later_headers(ctx, python, "xla_ffi")
+        shim_include += '"xla_ffi",'
     ctx.symlink(tf_dir + "/include", "include")
     highway = "include/external/com_google_highway"
     if not ctx.path(tf_dir + "/" + highway).exists:  # before 2.21
-        headers = python_eval(ctx, python, "import sys; print(sys.prefix + '/include/highway')")
-        if not ctx.path(headers).exists:
-            fail("no Highway headers at %s: run tools/highway_headers.py with %s" % (headers, python))
         highway = "highway"
-        ctx.symlink(headers, highway)
+        _later_headers(ctx, python, highway)
     for library in ["libtensorflow_framework.so.2", "libtensorflow_cc.so.2"]:
         ctx.symlink(tf_dir + "/" + library, library)
     ctx.file("version.bzl", "TF_VERSION = %r\n" % version)

@@ -3,6 +3,9 @@
 #
 # Sets PYTHON (of the virtual environment) and BAZEL (a small script in .run/).
 # shellcheck shell=bash
+#
+# setup_python is all that a command without a build takes; setup_build is for
+# the others.
 
 TF_VERSION="${TF_EMBED_TF_VERSION:-2.21}"
 
@@ -45,9 +48,12 @@ install_packages() {
     die "'$line' failed: $(log_line .run/apt.log)"
 }
 
-# The line of a log that says most: its last error, or its last line.
+# The line of a log that says most: that a server was out of reach, which pip
+# goes on to call a missing package; else its last error, or its last line.
 log_line() {
-  grep -iE '^(E:|error)' "$1" | tail -n 1 | grep . ||
+  grep -oE '(connection broken by|Could not fetch URL) .*' "$1" | tail -n 1 |
+    grep . ||
+    grep -iE '^(E:|error)' "$1" | tail -n 1 | grep . ||
     tail -n 1 "$1" || true
 }
 
@@ -67,10 +73,10 @@ find_python() {
   return 1
 }
 
-# Makes .venv (.venv-2.20 for TensorFlow 2.20, ...) and installs the pinned
-# packages.
-setup_python() {
-  local minor venv
+# Names the virtual environment, .venv (.venv-2.20 for TensorFlow 2.20, ...), and
+# its packages.
+choose_venv() {
+  local minor
   minor="$(cut -d. -f1,2 <<<"$TF_VERSION")"
   REQUIREMENTS="requirements/tensorflow-$minor.txt"
   [[ -e "$REQUIREMENTS" ]] ||
@@ -78,29 +84,66 @@ setup_python() {
       sed -n 's/^tensorflow-cpu==//p' requirements/tensorflow-*.txt |
         sort -rV | paste -sd ' '
     )"
-  [[ $minor == 2.21 ]] && venv=.venv || venv=.venv-$minor
-  SUFFIX="${venv#.venv}"
-  PYTHON="$PWD/$venv/bin/python"
+  [[ $minor == 2.21 ]] && SUFFIX="" || SUFFIX="-$minor"
+  PYTHON="$PWD/.venv$SUFFIX/bin/python"
+}
 
-  local mark="$venv/.tf_embed_requirements"
-  # Exact bytes are compared: a pull that changes a pin is noticed.
-  if [[ -x "$PYTHON" ]] && cmp -s "$REQUIREMENTS" "$mark"; then
+# What making the virtual environment takes.
+need_python() {
+  [[ ! -x "$PYTHON" ]] || return 0
+  local python
+  if ! python="$(find_python)"; then
+    [[ -z "${TF_EMBED_PYTHON:-}" ]] ||
+      die "TF_EMBED_PYTHON='$TF_EMBED_PYTHON' is not a Python 3.10 to 3.13"
+    missing_packages+=(python3 python3-venv)
+  elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null &&
+    ! "$python" -m virtualenv --version >/dev/null 2>&1; then
+    missing_packages+=("$("$python" -c \
+      'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
+  fi
+}
+
+# Makes the virtual environment and installs the pinned packages.
+setup_python() {
+  choose_venv
+  local venv=".venv$SUFFIX" alone="${REQUIREMENTS/tensorflow-/alone-}"
+  if is_installed "$venv" "$REQUIREMENTS" &&
+    cmp -s "$alone" "$venv/.tf_embed_alone"; then
     return
   fi
-  if [[ ! -x "$PYTHON" ]]; then
-    make_venv "$venv"
+  need_python
+  install_packages
+  install_into "$venv" "$REQUIREMENTS" "about 2 GB"
+  if [[ -n "$SUFFIX" ]]; then
+    "$PYTHON" tools/later_headers.py >>.run/pip.log 2>&1 ||
+      die "could not get headers of later wheels: $(log_line .run/pip.log)"
   fi
-  say "installing the packages of $REQUIREMENTS into $venv (about 2 GB; minutes)"
+  "$PYTHON" -m pip install --disable-pip-version-check --no-deps \
+    --requirement "$alone" >>.run/pip.log 2>&1 </dev/null ||
+    die "pip could not install $alone: $(log_line .run/pip.log)"
+  cp "$alone" "$venv/.tf_embed_alone"
+  mark_installed "$venv" "$REQUIREMENTS"
+}
+
+# is_installed VENV REQUIREMENTS: exact bytes are compared, so a pull that
+# changes a pin is noticed.
+is_installed() {
+  [[ -x "$1/bin/python" ]] && cmp -s "$2" "$1/.tf_embed_requirements"
+}
+
+mark_installed() {
+  cp "$2" "$1/.tf_embed_requirements"
+}
+
+# install_into VENV REQUIREMENTS SIZE
+install_into() {
+  [[ -x "$1/bin/python" ]] || make_venv "$1"
+  say "installing the packages of $2 into $1 ($3; minutes)"
   mkdir -p .run
-  "$PYTHON" -m pip install --disable-pip-version-check --progress-bar off \
-    --requirement "$REQUIREMENTS" 2>&1 </dev/null |
+  "$1/bin/python" -m pip install --disable-pip-version-check \
+    --progress-bar off --requirement "$2" 2>&1 </dev/null |
     tee .run/pip.log | show_progress ||
-    die "pip could not install $REQUIREMENTS: $(log_line .run/pip.log)"
-  if [[ $minor != 2.21 ]]; then
-    "$PYTHON" tools/highway_headers.py >>.run/pip.log 2>&1 ||
-      die "could not get Highway's headers: $(log_line .run/pip.log)"
-  fi
-  cp "$REQUIREMENTS" "$mark"
+    die "pip could not install $2: $(log_line .run/pip.log)"
 }
 
 # Thins pip's output: on a terminal one line that changes, else one dot a
@@ -120,41 +163,51 @@ show_progress() {
 
 make_venv() {
   local python
-  if ! python="$(find_python)"; then
-    [[ -z "${TF_EMBED_PYTHON:-}" ]] ||
-      die "TF_EMBED_PYTHON='$TF_EMBED_PYTHON' is not a Python 3.10 to 3.13"
-    missing_packages+=(python3 python3-venv python3-dev)
-    install_packages
-    python="$(find_python)" ||
-      die "this machine's Python is not one of 3.10 to 3.13, which TensorFlow has wheels for; point TF_EMBED_PYTHON to one that is"
-  fi
-  if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    if "$python" -m virtualenv --version >/dev/null 2>&1; then
-      "$python" -m virtualenv --quiet "$1" || die "virtualenv could not make $1"
-      return
-    fi
-    missing_packages+=("$("$python" -c \
-      'import sys; print("python%d.%d-venv" % sys.version_info[:2])')")
-    install_packages
-  fi
+  python="$(find_python)" ||
+    die "this machine's Python is not one of 3.10 to 3.13, which TensorFlow has wheels for; point TF_EMBED_PYTHON to one that is"
   say "making the virtual environment $1 with $("$python" -V)"
-  "$python" -m venv --clear "$1" || die "'$python -m venv $1' failed"
+  if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    "$python" -m venv --clear "$1" || die "'$python -m venv $1' failed"
+  else
+    "$python" -m virtualenv --quiet "$1" || die "virtualenv could not make $1"
+  fi
 }
 
 # --- Bazel ------------------------------------------------------------------
 
-# Finds a compiler, the headers and sources that the build takes from the
-# system, and a Bazel; notes the latter in .run/bazel-program.
-setup_bazel() {
+# All that a build takes. What the system lacks is found before anything long
+# begins, so that there is one line to install it all.
+setup_build() {
   [[ "$PWD" != *' '* ]] ||
     die "Bazel does not build in a folder with a space in its path: $PWD"
+  choose_venv
+  need_python
+  need_build_tools
+  install_packages
+  setup_python
+  setup_bazel
+}
+
+# A compiler, the headers and sources that the build takes from the system, and
+# something that brings a Bazel.
+need_build_tools() {
   need_package g++ "${CXX:-g++}"
   need_package googletest "${GTEST_SRC:-/usr/src/googletest}"
-  local include
-  include="$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')"
-  need_package "$(basename "$include")-dev" "$include/Python.h"
-  install_packages
+  local python="$PYTHON" include
+  if [[ -x "$python" ]] || python="$(find_python)"; then
+    include="$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["include"])')"
+    need_package "$(basename "$include")-dev" "$include/Python.h"
+  else
+    missing_packages+=(python3-dev)
+  fi
+  [[ -n "${TF_EMBED_BAZEL:-}" || -e .run/bazel-program ]] ||
+    [[ -n "$(debian_bazel)" ]] ||
+    command -v bazelisk npm >/dev/null ||
+    missing_packages+=(bazel-bootstrap)
+}
 
+# Finds a Bazel and notes it in .run/bazel-program.
+setup_bazel() {
   mkdir -p .run
   local known=.run/bazel-program program
   if [[ -n "${TF_EMBED_BAZEL:-}" ]]; then
@@ -273,6 +326,45 @@ $lines"
   chmod +x "$BAZEL.new"
   mv "$BAZEL.new" "$BAZEL"
 }
+
+# --- benchmarks -------------------------------------------------------------
+
+# setup_benchmarks NEED...: the words that `python -m benchmarks --needs` says.
+setup_benchmarks() {
+  local need
+  for need in "$@"; do
+    case "$need" in
+      tf_embed)
+        setup_build
+        build_package
+        ;;
+      core)
+        setup_build
+        "$BAZEL" build //benchmarks/core:core_worker --show_result=0 ||
+          die "the build failed; Bazel's messages above say where"
+        ;;
+      kernels)
+        need_package libbenchmark-dev /usr/include/benchmark/benchmark.h
+        setup_build
+        export BAZEL
+        ;;
+      *)
+        setup_competitor "$need"
+        ;;
+    esac
+  done
+}
+
+# setup_competitor NAME: makes .venv-bench-NAME, an environment for something
+# that tf_embed is compared with.
+setup_competitor() {
+  local venv=.venv-bench-$1 requirements=requirements/bench-$1.txt
+  is_installed "$venv" "$requirements" && return
+  install_into "$venv" "$requirements" "about 1 GB"
+  mark_installed "$venv" "$requirements"
+}
+
+# --- lint -------------------------------------------------------------------
 
 # Buildifier for ./run lint, if npm is there to bring it.
 setup_buildifier() {

@@ -15,7 +15,6 @@
 #include "kernels/status_bridge.h"
 #include "kernels/step_protocol.h"
 #include "tensorflow/compiler/tf2xla/xla_compiler.h"
-#include "tensorflow/compiler/tf2xla/xla_op_registry.h"
 #include "tensorflow/core/util/device_name_utils.h"
 #include "xla/engine_calls.h"
 #include "xla/shape_util.h"
@@ -73,7 +72,6 @@ Sequence FindSequence(XlaOpKernelContext* ctx) {
 absl::StatusOr<std::unique_ptr<EngineCallBuilder>> EngineCallBuilder::Create(
     OpKernelConstruction* ctx) {
   auto builder = std::unique_ptr<EngineCallBuilder>(new EngineCallBuilder);
-  builder->op_ = ctx->def().op();
   absl::Status status = ctx->GetAttr("config", &builder->serialized_config_);
   if (!status.ok()) return status;
   StatusOr<EngineConfig> config =
@@ -109,13 +107,6 @@ absl::StatusOr<std::vector<xla::Shape>> EngineCallBuilder::ActivationShapes()
 absl::StatusOr<std::vector<xla::XlaOp>> EngineCallBuilder::Call(
     XlaOpKernelContext* ctx, const char* target,
     std::vector<xla::XlaOp> operands, std::vector<xla::Shape> results) const {
-  const std::string& device = ctx->compiler()->options().device_type.type();
-  if (device != tensorflow::DEVICE_CPU_XLA_JIT) {
-    return absl::UnimplementedError(absl::StrCat(
-        op_, " is compiled for ", device,
-        ", but the embedding engine of tf_embed lives on the CPU. Place the "
-        "compiled function on a CPU, or call the op outside of it"));
-  }
   const Sequence sequence = FindSequence(ctx);
   operands.push_back(sequence.last);
   results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {}));

@@ -31,7 +31,7 @@ class EngineCallBuilder {
 
   // Calls `target`, after every call that was put into this computation
   // before. `operands` and `results` go without the sequence; so does what is
-  // returned. Unimplemented where the program is not for XLA:CPU.
+  // returned. For programs of XLA:CPU.
   absl::StatusOr<std::vector<xla::XlaOp>> Call(
       tensorflow::XlaOpKernelContext* ctx, const char* target,
       std::vector<xla::XlaOp> operands, std::vector<xla::Shape> results) const;
@@ -39,7 +39,6 @@ class EngineCallBuilder {
  private:
   EngineCallBuilder() = default;
 
-  std::string op_;  // for messages
   std::string serialized_config_;
   EngineConfig config_;
   CoreRange cores_;

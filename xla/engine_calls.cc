@@ -17,8 +17,8 @@
 #include "kernels/process_options.h"
 #include "kernels/tf_executor.h"
 #include "tf_embed/base/status.h"
+#include "tf_embed/engine/batch_tickets.h"
 #include "tf_embed/engine/engine.h"
-#include "xla/batch_tickets.h"
 #include "xla/ffi/api/ffi.h"
 
 // The header that declares this includes MLIR, which the wheel lacks.
@@ -52,11 +52,6 @@ StatusOr<ConfigAttr*> FindConfig(std::string_view serialized) {
     it = configs->emplace(key, std::move(config)).first;
   }
   return it->second.get();
-}
-
-BatchTickets& Tickets() {
-  static auto* tickets = new BatchTickets;
-  return *tickets;
 }
 
 // Waits in the calling thread: XLA:CPU waits for the whole program anyway, so
@@ -99,10 +94,11 @@ struct Target {
     return target;
   }
 
-  // The ticket's batches, if they are of this engine.
-  StatusOr<ReceivedBatches> BatchesOf(int64_t ticket) const {
+  // What the ticket stands for, if it is of this engine. Its cores are those
+  // that received it, wherever the caller is.
+  StatusOr<BatchTickets::Entry> Resolve(int64_t ticket) const {
     BatchTickets::Entry entry;
-    if (!Tickets().Find(ticket, &entry)) {
+    if (!BatchTickets::Global().Find(ticket, &entry)) {
       return FailedPrecondition(
           "The deduplication data name no received batch, or one that was "
           "received too many batches ago");
@@ -112,7 +108,7 @@ struct Target {
           "The deduplication data belong to a TPU embedding engine that has "
           "been replaced");
     }
-    return std::move(entry.batches);
+    return entry;
   }
 };
 
@@ -147,13 +143,14 @@ struct OwnedGradients {
   std::vector<std::vector<float>> values;
 };
 
-Status Send(const Target& target, const ReceivedBatches* batches,
-            const ffi::RemainingArgs& operands, ffi::ThreadPool pool) {
+Status Send(const Target& target, CoreRange cores,
+            const ReceivedBatches* batches, const ffi::RemainingArgs& operands,
+            ffi::ThreadPool pool) {
   const EngineConfig& config = target.engine->config();
   const size_t num_features = config.features.size();
   const int num_rates = NumLearningRateTags(config);
   // One core in all, and no pipelining: the update runs within the call.
-  const bool keeps = target.cores.count < config.num_tensor_cores ||
+  const bool keeps = cores.count < config.num_tensor_cores ||
                      config.pipeline_execution_with_tensor_core;
   auto owned = std::make_shared<OwnedGradients>();
   std::vector<const float*> gradients(num_features);
@@ -161,7 +158,7 @@ Status Send(const Target& target, const ReceivedBatches* batches,
     const auto operand = operands.get<ffi::AnyBuffer>(f);
     if (!operand.has_value() || operand->element_type() != ffi::F32 ||
         operand->element_count() !=
-            NumElements(config, static_cast<int>(f), target.cores.count)) {
+            NumElements(config, static_cast<int>(f), cores.count)) {
       return Internal("Gradient ", f, " has the wrong shape");
     }
     gradients[f] = operand->typed_data<float>();
@@ -181,8 +178,8 @@ Status Send(const Target& target, const ReceivedBatches* batches,
     rates[k] = *operand->typed_data<float>();
   }
   TfExecutor executor = MakeExecutor(pool);
-  return target.engine->Send(target.cores, gradients, std::move(owned), rates,
-                             batches, executor);
+  return target.engine->Send(cores, gradients, std::move(owned), rates, batches,
+                             executor);
 }
 
 // The sequence has no meaning, but leaves no memory uninitialised.
@@ -209,16 +206,16 @@ Status DoReceive(const Target& target, const ffi::RemainingArgs&,
   if (!ticket.has_value() || (*ticket)->element_type() != ffi::S64) {
     return Internal("The call has no ticket");
   }
-  *(*ticket)->typed_data<int64_t>() =
-      Tickets().Add({target.engine, std::move(batches)});
+  *(*ticket)->typed_data<int64_t>() = BatchTickets::Global().Add(
+      {target.engine, target.cores, std::move(batches)});
   return OkStatus();
 }
 
 Status DoLookUp(const Target& target, const ffi::RemainingArgs& operands,
                 const ffi::RemainingRets& results, ffi::ThreadPool pool) {
   TF_EMBED_ASSIGN_OR_RETURN(int64_t ticket, TicketOperand(operands));
-  TF_EMBED_ASSIGN_OR_RETURN(ReceivedBatches batches, target.BatchesOf(ticket));
-  return LookUp(target, batches, results, 0, pool);
+  TF_EMBED_ASSIGN_OR_RETURN(BatchTickets::Entry entry, target.Resolve(ticket));
+  return LookUp(target, entry.batches, results, 0, pool);
 }
 
 Status DoActivations(const Target& target, const ffi::RemainingArgs&,
@@ -230,14 +227,14 @@ Status DoActivations(const Target& target, const ffi::RemainingArgs&,
 
 Status DoSend(const Target& target, const ffi::RemainingArgs& operands,
               const ffi::RemainingRets&, ffi::ThreadPool pool) {
-  return Send(target, /*batches=*/nullptr, operands, pool);
+  return Send(target, target.cores, /*batches=*/nullptr, operands, pool);
 }
 
 Status DoSendBatch(const Target& target, const ffi::RemainingArgs& operands,
                    const ffi::RemainingRets&, ffi::ThreadPool pool) {
   TF_EMBED_ASSIGN_OR_RETURN(int64_t ticket, TicketOperand(operands));
-  TF_EMBED_ASSIGN_OR_RETURN(ReceivedBatches batches, target.BatchesOf(ticket));
-  return Send(target, &batches, operands, pool);
+  TF_EMBED_ASSIGN_OR_RETURN(BatchTickets::Entry entry, target.Resolve(ticket));
+  return Send(target, entry.cores, &entry.batches, operands, pool);
 }
 
 template <Status (*kDo)(const Target&, const ffi::RemainingArgs&,

@@ -10,6 +10,7 @@
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/slicing.h"
 #include "xla/hlo_pieces.h"
+#include "xla/input_bounds.h"
 
 namespace tf_embed {
 namespace {
@@ -63,7 +64,10 @@ absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
         std::string(status.message()), ")"));
   }
   const int64_t rank = static_cast<int64_t>(shape.size());
-  const TensorShape indices_shape = ctx->InputShape(feature.indices);
+  const absl::StatusOr<TensorShape> indices_bounds =
+      InputBounds(ctx, feature.indices);
+  if (!indices_bounds.ok()) return indices_bounds.status();
+  const TensorShape& indices_shape = *indices_bounds;
   if (rank < 1 || indices_shape.dims() != 2 ||
       indices_shape.dim_size(0) != num_ids ||
       indices_shape.dim_size(1) != rank) {
@@ -91,10 +95,14 @@ absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
   return placement;
 }
 
-Placement PlaceRagged(XlaOpKernelContext* ctx,
-                      const FusedFeatures::Feature& feature, int64_t num_ids) {
+absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
+                                      const FusedFeatures::Feature& feature,
+                                      int64_t num_ids) {
   xla::XlaBuilder* builder = ctx->builder();
-  const int64_t rows = ctx->InputShape(feature.indices).num_elements() - 1;
+  const absl::StatusOr<TensorShape> splits_shape =
+      InputBounds(ctx, feature.indices);
+  if (!splits_shape.ok()) return splits_shape.status();
+  const int64_t rows = splits_shape->num_elements() - 1;
   const xla::XlaOp splits = ToS32(ctx->Input(feature.indices));
   const xla::XlaOp ends = xla::SliceInDim(splits, 1, rows + 1, 1, 0);
   // Row of entry j = number of rows that end at or before j.
@@ -149,7 +157,9 @@ absl::StatusOr<FusedContributions> LowerContributions(
     int64_t table_rows) {
   xla::XlaBuilder* builder = ctx->builder();
   const FeatureForm form = feature.spec.form;
-  const TensorShape ids_shape = ctx->InputShape(feature.ids);
+  const absl::StatusOr<TensorShape> ids_bounds = InputBounds(ctx, feature.ids);
+  if (!ids_bounds.ok()) return ids_bounds.status();
+  const TensorShape& ids_shape = *ids_bounds;
   FusedContributions result;
   result.num_ids = ids_shape.num_elements();
   const int64_t num_ids = result.num_ids;
@@ -178,13 +188,11 @@ absl::StatusOr<FusedContributions> LowerContributions(
     placement.positions = Positions(builder, num_ids);
     placement.kept = in_table;
   } else {
-    if (feature.spec.sparse()) {
-      absl::StatusOr<Placement> sparse = PlaceSparse(ctx, feature, num_ids);
-      if (!sparse.ok()) return sparse.status();
-      placement = *std::move(sparse);
-    } else {
-      placement = PlaceRagged(ctx, feature, num_ids);
-    }
+    absl::StatusOr<Placement> placed = feature.spec.sparse()
+                                           ? PlaceSparse(ctx, feature, num_ids)
+                                           : PlaceRagged(ctx, feature, num_ids);
+    if (!placed.ok()) return placed.status();
+    placement = *std::move(placed);
     placement.kept = xla::And(placement.kept, in_table);
   }
 

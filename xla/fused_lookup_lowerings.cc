@@ -1,15 +1,19 @@
 // TfEmbed>FusedEmbeddingLookup and its gradient in compiled programs.
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "kernels/fused/features.h"
+#include "kernels/fused/table_formats.h"
 #include "kernels/status_bridge.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
 #include "tensorflow/core/framework/types.h"
+#include "tf_embed/lookup/row_format.h"
 #include "xla/fused_contributions.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo_pieces.h"
+#include "xla/input_bounds.h"
 #include "xla/lowering_registration.h"
 
 namespace tf_embed {
@@ -25,29 +29,89 @@ using ::tensorflow::XlaOpKernelContext;
 // unless the table has many more rows than are looked up: docs/xla.md.
 constexpr int64_t kRowsPerIdToGatherFirst = 10;
 
+// v5e and v6e copy a table whose rows fill their lanes into the vector memory
+// before such a fusion, if it fits there, which makes five passes of the one.
+constexpr int64_t kLanes = 128;
+constexpr int64_t kVectorMemoryBytes = int64_t{96} << 20;
+
+bool GatherFirst(int64_t num_rows, int64_t dim, int64_t num_ids) {
+  if (num_rows > kRowsPerIdToGatherFirst * num_ids) return true;
+  const int64_t bytes = num_rows * dim * sizeof(float);
+  return dim % kLanes == 0 && bytes <= kVectorMemoryBytes &&
+         2 * num_rows > 3 * num_ids;
+}
+
 absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
-                                     TensorShape* shape) {
+                                     RowFormat format, TensorShape* shape) {
   if (ctx->input_type(input) != tensorflow::DT_RESOURCE) {
-    *shape = ctx->InputShape(input);
+    absl::StatusOr<TensorShape> bounds = InputBounds(ctx, input);
+    if (!bounds.ok()) return bounds.status();
+    *shape = *std::move(bounds);
     return ctx->Input(input);
   }
   xla::XlaOp table;
   absl::Status status =
-      ctx->ReadVariableInput(input, tensorflow::DT_FLOAT, shape, &table);
+      ctx->ReadVariableInput(input, ElementType(format), shape, &table);
   if (!status.ok()) return status;
   return table;
 }
 
+// A table, and how to read it.
+struct Table {
+  xla::XlaOp rows;
+  TensorShape shape;  // of what is stored
+  RowFormat format = RowFormat::kFloat32;
+  int64_t dim = 0;
+};
+
+// Columns [begin, end) of `rows` [N, ...].
+xla::XlaOp Columns(xla::XlaOp rows, int64_t begin, int64_t end) {
+  return xla::SliceInDim(rows, begin, end, 1, 1);
+}
+
+// Stored rows [N, ...] as numbers [N, D]; see row_format.h.
+xla::XlaOp Dequantize(xla::XlaOp rows, int64_t num_rows, RowFormat format,
+                      int64_t dim) {
+  if (format != RowFormat::kInt8 && format != RowFormat::kInt4) {
+    return xla::ConvertElementType(rows, xla::F32);
+  }
+  const int64_t row_bytes = RowBytes(format, dim);
+  const int64_t code_bytes = row_bytes - kRowScaleBytes;
+  xla::XlaOp codes = Columns(rows, 0, code_bytes);
+  if (format == RowFormat::kInt4) {
+    const std::vector<int64_t> single = {num_rows, code_bytes, 1};
+    const xla::XlaOp pairs[] = {
+        xla::Reshape(xla::And(codes, xla::ScalarLike(codes, 15)), single),
+        xla::Reshape(xla::ShiftRightLogical(codes, xla::ScalarLike(codes, 4)),
+                     single)};
+    codes = Columns(xla::Reshape(xla::ConcatInDim(rows.builder(), pairs, 2),
+                                 {num_rows, 2 * code_bytes}),
+                    0, dim);
+  }
+  const xla::XlaOp scale_and_bias = xla::BitcastConvertType(
+      xla::Reshape(Columns(rows, code_bytes, row_bytes), {num_rows, 2, 4}),
+      xla::F32);
+  const auto of_row = [&](int64_t column) {
+    return xla::Reshape(Columns(scale_and_bias, column, column + 1),
+                        {num_rows});
+  };
+  return xla::Add(
+      xla::Mul(xla::ConvertElementType(codes, xla::F32), of_row(0), {0}),
+      of_row(1), {0});
+}
+
 // The sum of rows of each position, [P, D].
-xla::XlaOp LookUp(xla::XlaOp table, const TensorShape& shape,
-                  const FusedContributions& ids) {
-  xla::XlaBuilder* builder = table.builder();
-  const int64_t dim = shape.dim_size(1);
-  xla::XlaOp rows = GatherRows(table, ids.ids, dim);
+xla::XlaOp LookUp(const Table& table, const FusedContributions& ids) {
+  xla::XlaBuilder* builder = table.rows.builder();
+  const TensorShape& shape = table.shape;
+  const int64_t dim = table.dim;
+  xla::XlaOp rows =
+      Dequantize(GatherRows(table.rows, ids.ids, shape.dim_size(1)),
+                 ids.num_ids, table.format, dim);
   if (ids.one_id_a_position) {
     return ids.ZeroWhereLeftOut(rows, dim);
   }
-  if (shape.dim_size(0) > kRowsPerIdToGatherFirst * ids.num_ids) {
+  if (GatherFirst(shape.dim_size(0), dim, ids.num_ids)) {
     rows = xla::OptimizationBarrier(rows);
   }
   xla::XlaOp sums = ScatterAdd(Zeros(builder, {ids.num_positions, dim}),
@@ -68,28 +132,33 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
     OP_REQUIRES_OK(ctx, ctx->GetAttr("Ttables", &table_types));
     num_tables_ = static_cast<int>(table_types.size());
     OP_REQUIRES_OK(ctx, features_.Init(ctx, num_tables_));
+    OP_REQUIRES_OK(ctx, GetTableFormats(ctx, num_tables_, &formats_));
   }
 
   void Compile(XlaOpKernelContext* ctx) override {
-    std::vector<xla::XlaOp> tables(num_tables_);
-    std::vector<TensorShape> shapes(num_tables_);
+    std::vector<Table> tables(num_tables_);
     for (int t = 0; t < num_tables_; ++t) {
-      OP_REQUIRES_VALUE(tables[t], ctx, ReadTable(ctx, t, &shapes[t]));
+      Table& table = tables[t];
+      table.format = formats_[t];
+      table.dim = features_.table_dim(t);
+      OP_REQUIRES_VALUE(table.rows, ctx,
+                        ReadTable(ctx, t, table.format, &table.shape));
     }
     for (int f = 0; f < features_.num_features(); ++f) {
       const FusedFeatures::Feature& feature = features_.feature(f);
-      const TensorShape& shape = shapes[feature.table];
-      OP_REQUIRES_VALUE(FusedContributions ids, ctx,
-                        LowerContributions(ctx, feature, shape.dim_size(0)));
+      const Table& table = tables[feature.table];
+      OP_REQUIRES_VALUE(
+          FusedContributions ids, ctx,
+          LowerContributions(ctx, feature, table.shape.dim_size(0)));
       std::vector<int64_t> sizes = ids.position_shape;
-      sizes.push_back(shape.dim_size(1));
-      ctx->SetOutput(
-          f, xla::Reshape(LookUp(tables[feature.table], shape, ids), sizes));
+      sizes.push_back(table.dim);
+      ctx->SetOutput(f, xla::Reshape(LookUp(table, ids), sizes));
     }
   }
 
  private:
   int num_tables_ = 0;
+  std::vector<RowFormat> formats_;
   FusedFeatures features_;
 };
 

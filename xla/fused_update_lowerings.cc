@@ -18,6 +18,7 @@
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/slicing.h"
 #include "xla/hlo_pieces.h"
+#include "xla/input_bounds.h"
 #include "xla/lowering_registration.h"
 #include "xla/optimizer_lowering.h"
 
@@ -220,11 +221,12 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
           LowerContributions(ctx, feature, num_rows[feature.table]));
       const int64_t dim = features_.table_dim(feature.table);
       const int input = features_.end_input() + f;
+      OP_REQUIRES_VALUE(const TensorShape gradient_shape, ctx,
+                        InputBounds(ctx, input));
       OP_REQUIRES(
-          ctx, ctx->InputShape(input).num_elements() == ids.num_positions * dim,
+          ctx, gradient_shape.num_elements() == ids.num_positions * dim,
           ToAbsl(InvalidArgument("gradient of feature '", feature.spec.name,
-                                 "' has shape ",
-                                 ctx->InputShape(input).DebugString(),
+                                 "' has shape ", gradient_shape.DebugString(),
                                  ", but its activations have ",
                                  ids.num_positions, " rows of ", dim)));
       gradients[feature.table].Add(

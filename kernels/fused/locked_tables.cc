@@ -11,15 +11,21 @@
 namespace tf_embed {
 namespace {
 
+using ::tensorflow::DataType;
 using ::tensorflow::OpKernelContext;
 using ::tensorflow::ResourceHandle;
 using ::tensorflow::Tensor;
 using ::tensorflow::Var;
 
-absl::Status CheckTable(const Tensor& tensor, const std::string& name) {
-  if (tensor.dtype() != tensorflow::DT_FLOAT || tensor.dims() != 2) {
-    return ToAbsl(InvalidArgument("table ", name,
-                                  " must be a float32 matrix, not ",
+absl::Status CheckTable(const Tensor& tensor, DataType type,
+                        const std::string& name) {
+  if (tensor.dtype() != type || tensor.dims() != 2) {
+    // As Python spells it.
+    const std::string wanted = type == tensorflow::DT_FLOAT
+                                   ? "float32"
+                                   : tensorflow::DataTypeString(type);
+    return ToAbsl(InvalidArgument("table ", name, " must be a ", wanted,
+                                  " matrix, not ",
                                   tensorflow::DataTypeString(tensor.dtype()),
                                   " of shape ", tensor.shape().DebugString()));
   }
@@ -54,14 +60,18 @@ LockedTables::~LockedTables() {
   }
 }
 
-absl::Status LockedTables::Lock(OpKernelContext* ctx, int first, int count) {
+absl::Status LockedTables::Lock(OpKernelContext* ctx, int first, int count,
+                                Span<const DataType> types) {
+  const auto type_of = [&](int i) {
+    return types.empty() ? tensorflow::DT_FLOAT : types[i];
+  };
   variables_.resize(count);
   tensors_.resize(count);
   std::vector<Var*> to_lock;
   for (int i = 0; i < count; ++i) {
     const Tensor& input = ctx->input(first + i);
     if (input.dtype() != tensorflow::DT_RESOURCE) {
-      TF_RETURN_IF_ERROR(CheckTable(input, std::to_string(i)));
+      TF_RETURN_IF_ERROR(CheckTable(input, type_of(i), std::to_string(i)));
       tensors_[i] = const_cast<Tensor*>(&input);
       continue;
     }
@@ -95,7 +105,7 @@ absl::Status LockedTables::Lock(OpKernelContext* ctx, int first, int count) {
           ctx->input(first + i).scalar<ResourceHandle>()().name(),
           ": it was not initialized"));
     }
-    TF_RETURN_IF_ERROR(CheckTable(*variable->tensor(), name));
+    TF_RETURN_IF_ERROR(CheckTable(*variable->tensor(), type_of(i), name));
     if (mode_ == Mode::kWrite) {
       TF_RETURN_IF_ERROR(BecomeSoleOwner(ctx, variable));
     }

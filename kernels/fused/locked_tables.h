@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "tensorflow/core/framework/resource_var.h"
 #include "tensorflow/core/platform/refcount.h"
+#include "tf_embed/base/span.h"
 
 namespace tensorflow {
 class OpKernelContext;
@@ -26,9 +27,11 @@ class LockedTables {
 
   // Locks the variables among inputs [first, first + count); an input that is
   // no resource is taken as the table itself (kRead only). A variable must be
-  // an initialised float32 matrix; for kWrite no two may be the same, and each
-  // is made the sole owner of its memory. Call once.
-  absl::Status Lock(tensorflow::OpKernelContext* ctx, int first, int count);
+  // an initialised matrix of its element type in `types` (empty: float32); for
+  // kWrite no two may be the same, and each is made the sole owner of its
+  // memory. Call once.
+  absl::Status Lock(tensorflow::OpKernelContext* ctx, int first, int count,
+                    Span<const tensorflow::DataType> types = {});
 
   // What the inputs hold, in their order.
   const std::vector<tensorflow::Tensor*>& tensors() const { return tensors_; }

@@ -6,12 +6,15 @@
 
 #include "kernels/fused/features.h"
 #include "kernels/fused/locked_tables.h"
+#include "kernels/fused/table_formats.h"
 #include "kernels/kernel_registration.h"
 #include "kernels/status_bridge.h"
 #include "kernels/tf_executor.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
+#include "tf_embed/base/span.h"
 #include "tf_embed/lookup/pooled_lookup.h"
+#include "tf_embed/lookup/row_format.h"
 #include "tf_embed/lookup/sparse_update.h"
 #include "tf_embed/serving/huge_page_mover.h"
 #include "tf_embed/serving/row_gradients.h"
@@ -34,18 +37,16 @@ struct LookupScratch {
 };
 
 // The rows of each table; InvalidArgument where its rows are not as long as
-// the op was told.
+// the op was told. No formats: float32.
 absl::Status CheckTables(const FusedFeatures& features,
                          const LockedTables& tables,
+                         Span<const RowFormat> formats,
                          std::vector<int64_t>& table_rows) {
   table_rows.clear();
   for (int i = 0; i < features.num_tables(); ++i) {
     const Tensor& table = *tables.tensors()[i];
-    if (table.dim_size(1) != features.table_dim(i)) {
-      return ToAbsl(InvalidArgument(
-          "table ", i, " has shape ", table.shape().DebugString(),
-          ", but the op was built for dimension ", features.table_dim(i)));
-    }
+    const RowFormat format = formats.empty() ? RowFormat::kFloat32 : formats[i];
+    TF_RETURN_IF_ERROR(CheckRows(table, i, format, features.table_dim(i)));
     table_rows.push_back(table.dim_size(0));
   }
   return absl::OkStatus();
@@ -59,14 +60,19 @@ class FusedEmbeddingLookupOp : public OpKernel {
     OP_REQUIRES(ctx, features_.num_tables() == num_tables(),
                 ToAbsl(InvalidArgument("table_shapes must have ", num_tables(),
                                        " elements, one a table")));
+    OP_REQUIRES_OK(ctx, GetTableFormats(ctx, num_tables(), &formats_));
+    for (RowFormat format : formats_) {
+      element_types_.push_back(ElementType(format));
+    }
   }
 
   void Compute(OpKernelContext* ctx) override {
     ScratchPool<LookupScratch>::Lease scratch(&scratch_);
     TfExecutor executor(ctx);
     LockedTables tables(LockedTables::Mode::kRead);
-    OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, num_tables()));
-    OP_REQUIRES_OK(ctx, CheckTables(features_, tables, scratch->table_rows));
+    OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, num_tables(), element_types_));
+    OP_REQUIRES_OK(
+        ctx, CheckTables(features_, tables, formats_, scratch->table_rows));
     OP_REQUIRES_OK(
         ctx, features_.Group(ctx, scratch->table_rows, executor, scratch->ids));
     scratch->tasks.clear();
@@ -79,7 +85,8 @@ class FusedEmbeddingLookupOp : public OpKernel {
       const int table = features_.table_of(i);
       LookupTask task;
       task.ids = ids.pooled();
-      task.weights = static_cast<const float*>(tables.tensors()[table]->data());
+      task.weights = tables.tensors()[table]->data();
+      task.format = formats_[table];
       task.dim = features_.table_dim(table);
       task.output = static_cast<float*>(output->data());
       scratch->tasks.push_back(task);
@@ -108,12 +115,14 @@ class FusedEmbeddingLookupOp : public OpKernel {
     }
     int64_t bytes_read = 0;
     for (const LookupTask& task : scratch.tasks) {
-      bytes_read += task.ids.ids.size() * task.dim * sizeof(float);
+      bytes_read += task.ids.ids.size() * RowBytes(task.format, task.dim);
     }
     huge_pages_.Advance(scratch.regions, bytes_read);
   }
 
-  tensorflow::DataTypeVector table_types_;
+  tensorflow::DataTypeVector table_types_;  // of the inputs: may be a resource
+  std::vector<RowFormat> formats_;
+  std::vector<tensorflow::DataType> element_types_;
   FusedFeatures features_;
   HugePageMover huge_pages_;
   ScratchPool<LookupScratch> scratch_;
@@ -194,7 +203,8 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
     TfExecutor executor(ctx);
     LockedTables tables(LockedTables::Mode::kRead);
     OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, features_.num_tables()));
-    OP_REQUIRES_OK(ctx, CheckTables(features_, tables, scratch->table_rows));
+    OP_REQUIRES_OK(ctx,
+                   CheckTables(features_, tables, {}, scratch->table_rows));
     OP_REQUIRES_OK(
         ctx, features_.Group(ctx, scratch->table_rows, executor, scratch->ids));
     for (int i = 0; i < features_.num_features(); ++i) {

@@ -186,9 +186,11 @@ absl::Status WeightsGradShape(InferenceContext* c) {
 REGISTER_OP("TfEmbed>FusedEmbeddingLookup")
     .Input("tables: Ttables")
     .TF_EMBED_FEATURE_INPUTS.Output("activations: num_features * float")
-    .Attr("Ttables: list({resource, float}) >= 1")
+    .Attr("Ttables: list({resource, float, bfloat16, half, uint8}) >= 1")
     .Attr("num_features: int >= 1")
     .TF_EMBED_FEATURE_ATTRS
+    // An attribute with a default: models that know none still load.
+    .Attr("table_formats: list(string) = []")
     // Variables change between two calls with the same inputs.
     .SetIsStateful()
     .SetShapeFn(FusedLookupShape)
@@ -204,15 +206,20 @@ them a row, longer rows cut and shorter ones padded with zeros. The lists
 `indices`, `dense_shapes`, `weights` and `weight_splits` have an entry for those
 features only that need one, in the order of the features.
 
-tables: Resource variables, read in place, or tensors; float32 [V, D].
+tables: Resource variables, read in place, or tensors; [V, D], or [V, bytes] of
+  uint8 where table_formats says int8 or int4.
 ids: Per feature; [N], any shape where dense.
 indices: Per sparse feature [N, rank], per ragged feature row splits [rows + 1].
 dense_shapes: Per sparse feature [rank].
 weights: Per weighted feature [N].
 weight_splits: Row splits of the weights of ragged features, where they are
   not known to be those of the ids.
-activations: Per feature [positions..., D].
+activations: Per feature [positions..., D], float32 whatever the tables are.
 table_shapes: [V, D] of each table.
+table_formats: "float32", "bfloat16", "float16", "int8" or "int4" of each table;
+  none: all are float32. A row of int8 is D codes of a byte, one of int4 holds
+  two codes a byte, the first in the low half; float32 scale and bias follow,
+  and a number is scale * code + bias. Only float32 tables have gradients.
 feature_names: For error messages.
 combiners: "sum", "mean" or "sqrtn" of each feature.
 sequence_lengths: Of the sequence forms; else 0.

@@ -19,17 +19,26 @@ from tf_embed._process import (
 from tf_embed._stats_summary import write_stats_summary
 from tf_embed._version import __version__
 from tf_embed.engine_stats_pb2 import EngineStats
-from tf_embed.serving import TPUEmbeddingForServing, serving_embedding_lookup
+from tf_embed.serving import (
+    QuantizedEmbedding,
+    TPUEmbeddingForServing,
+    TPUEmbeddingV0,
+    quantize,
+    serving_embedding_lookup,
+)
 
 if TYPE_CHECKING:
     from tf_embed._stats_callback import StatsCallback
 
 __all__ = [
     "EngineStats",
+    "QuantizedEmbedding",
     "StatsCallback",
     "TPUEmbeddingForServing",
+    "TPUEmbeddingV0",
     "__version__",
     "load",
+    "quantize",
     "raw_ops",
     "recv_timeout",
     "serving_embedding_lookup",

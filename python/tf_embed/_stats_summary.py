@@ -5,29 +5,29 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tf_embed import _process
-from tf_embed.engine_stats_pb2 import EngineStats
+from tf_embed.engine_stats_pb2 import EngineStats, TableStats
+
+
+def _counters(message: EngineStats | TableStats) -> Iterator[tuple[str, float]]:
+    """The numbers of a message that are not lists; times in seconds."""
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if type(value) is not int:
+            continue
+        stage = field.name.removesuffix("_ns")
+        if stage == field.name:
+            yield field.name, value
+        else:
+            yield f"{stage}_seconds", value * 1e-9
 
 
 def _scalars(stats: EngineStats) -> Iterator[tuple[str, float]]:
     for table in stats.tables:
-        for counter in (
-            "table_bytes",
-            "ids_looked_up",
-            "ids_updated",
-            "rows_updated",
-        ):
-            yield f"tables/{table.name}/{counter}", getattr(table, counter)
+        for counter, value in _counters(table):
+            yield f"tables/{table.name}/{counter}", value
     for core, depth in enumerate(stats.queue_depth):
         yield f"queue_depth/core_{core}", depth
-    for counter in (
-        "batches_enqueued",
-        "batches_received",
-        "steps_completed",
-        "negative_ids_pruned",
-    ):
-        yield counter, getattr(stats, counter)
-    for stage in ("enqueue", "lookup", "update"):
-        yield f"{stage}_seconds", getattr(stats, f"{stage}_ns") * 1e-9
+    yield from _counters(stats)
 
 
 def write_stats_summary(
@@ -42,7 +42,8 @@ def write_stats_summary(
       step: int, the step to show them at.
       stats: what to write; by default `tf_embed.stats()`.
       prefix: str, first part of the tags: "<prefix>/tables/<table>/ids_looked_up",
-        "<prefix>/queue_depth/core_0", "<prefix>/lookup_seconds", ...
+        "<prefix>/tables/<table>/lookup_seconds", "<prefix>/queue_depth/core_0",
+        "<prefix>/lookup_seconds", ...
 
     Returns:
       Whether anything was written: not without an engine or a default writer.

@@ -10,6 +10,16 @@ class TableStats(Message):  # type: ignore[misc]
     ids_looked_up: int
     ids_updated: int
     rows_updated: int
+    ids_enqueued: int
+    negative_ids_pruned: int
+    unique_ids: int
+    bytes_looked_up: int
+    bytes_updated: int
+    enqueue_ns: int
+    lookup_ns: int
+    update_ns: int
+    load_ns: int
+    retrieve_ns: int
     def __init__(
         self,
         *,
@@ -18,6 +28,16 @@ class TableStats(Message):  # type: ignore[misc]
         ids_looked_up: int = ...,
         ids_updated: int = ...,
         rows_updated: int = ...,
+        ids_enqueued: int = ...,
+        negative_ids_pruned: int = ...,
+        unique_ids: int = ...,
+        bytes_looked_up: int = ...,
+        bytes_updated: int = ...,
+        enqueue_ns: int = ...,
+        lookup_ns: int = ...,
+        update_ns: int = ...,
+        load_ns: int = ...,
+        retrieve_ns: int = ...,
     ) -> None: ...
 
 class EngineStats(Message):  # type: ignore[misc]

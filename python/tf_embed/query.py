@@ -1,7 +1,8 @@
 """Asks an exported model from a terminal: `python -m tf_embed.query DIR ...`.
 
-Without inputs, shows what the model takes. With inputs, shows what it answers
-and how long it took:
+Without inputs, shows what the model takes, the variables that it reads and
+whether TensorFlow's own ops or the fused one look up. With inputs, shows what it
+answers and how long it took:
 
     python -m tf_embed.query /tmp/model
     python -m tf_embed.query /tmp/model 'ids=[3, 1, 2]' 'splits=[0, 2, 3]'
@@ -25,6 +26,34 @@ _RUNS = 20
 def _describe(name: str, spec: Any) -> str:
     shape = ["?" if size is None else str(size) for size in spec.shape]
     return f"  {name}: {spec.dtype.name} [{', '.join(shape)}]"
+
+
+def _describe_variable(variable: Any) -> str:
+    size = np.prod(variable.shape.as_list()) * variable.dtype.size
+    return (
+        f"  {variable.name.removesuffix(':0')}: {variable.dtype.name}"
+        f" {variable.shape.as_list()}, {size / 1e6:.4g} MB"
+    )
+
+
+def _ops(signature: Any) -> set[str]:
+    graph = signature.graph.as_graph_def()
+    functions = [node for f in graph.library.function for node in f.node_def]
+    return {node.op for node in [*graph.node, *functions]}
+
+
+def _show(signature: Any) -> None:
+    print("inputs:")
+    for name, spec in sorted(signature.structured_input_signature[1].items()):
+        print(_describe(name, spec))
+    print("outputs:")
+    for name, spec in sorted(signature.structured_outputs.items()):
+        print(_describe(name, spec))
+    print("variables:")
+    for variable in signature.variables:
+        print(_describe_variable(variable))
+    fused = "TfEmbed>FusedEmbeddingLookup" in _ops(signature)
+    print("lookups:", "the fused op" if fused else "TensorFlow's own ops")
 
 
 def _parse(argument: str, specs: dict[str, Any]) -> tuple[str, tf.Tensor]:
@@ -61,12 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signature = model.signatures[options.signature]
     specs = signature.structured_input_signature[1]
     if not options.inputs:
-        print("inputs:")
-        for name, spec in sorted(specs.items()):
-            print(_describe(name, spec))
-        print("outputs:")
-        for name, spec in sorted(signature.structured_outputs.items()):
-            print(_describe(name, spec))
+        _show(signature)
         return
     inputs = dict(_parse(argument, specs) for argument in options.inputs)
     missing = sorted(specs.keys() - inputs.keys())
@@ -74,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"missing input {', '.join(missing)}")
     try:
         outputs = signature(**inputs)
-    except (tf.errors.OpError, TypeError) as error:
-        raise SystemExit(str(error)) from None
+    except (tf.errors.OpError, TypeError, ValueError) as error:
+        raise SystemExit(f"the model refuses: {error}") from None
     times = []
     for _ in range(_RUNS):
         start = time.perf_counter()

@@ -5,6 +5,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -29,12 +30,13 @@ PROGRAMS = {page.name: program for page in PAGES if (program := _program(page)).
 
 @functools.cache
 def _run(name: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAMS[name]],
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    # A file: AutoGraph reads the source of a loop.
+    with tempfile.TemporaryDirectory() as folder:
+        program = pathlib.Path(folder) / "program.py"
+        program.write_text(PROGRAMS[name])
+        return subprocess.run(
+            [sys.executable, program], capture_output=True, text=True, timeout=240
+        )
 
 
 def test_there_are_examples() -> None:

@@ -1,7 +1,6 @@
 """Configurations mutated at random: refused or accepted, never fatal."""
 
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,6 @@ _REFUSALS = (
 
 _INTEGERS = [0, 1, 2, 3, -1, 7, 100, 2**16, 2**31 - 1, -(2**31)]
 _FLOATS = [0.0, -1.0, 0.5, 1e30, float("inf"), float("-inf"), float("nan")]
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
 
 
 def _is_repeated(message: Any, field: Any) -> bool:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,6 @@ from tests.ops import harness, small_model
 from tests.ops.harness import raises
 
 errors = tf.errors
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
 
 
 def _is_initialized(config: Any = b"") -> bool:

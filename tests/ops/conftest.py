@@ -1,6 +1,11 @@
-"""Options of the randomised tests."""
+"""What the tests of the ops share, and options of the randomised ones."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
+from tests.ops import small_model
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -13,3 +18,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         first = metafunc.config.getoption("--first-seed")
         count = metafunc.config.getoption("--num-cases")
         metafunc.parametrize("first_case", range(first, first + count, 25))
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_is_left() -> Iterator[None]:
+    yield
+    small_model.tear_down()
+
+
+@pytest.fixture
+def config() -> Any:
+    """The small model, configured and loaded."""
+    return small_model.configured(small_model.feature_config())

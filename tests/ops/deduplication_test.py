@@ -1,6 +1,5 @@
 """The Xla forms of Recv and Send: a ticket ties gradients to their batch."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,6 @@ from tests.ops import harness, small_model
 from tests.ops.harness import raises
 
 _INVALID = tf.errors.InvalidArgumentError
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
-
-
-@pytest.fixture
-def config() -> Any:
-    return small_model.configured(small_model.feature_config())
 
 
 class _Ops:

@@ -15,12 +15,6 @@ errors = tf.errors
 _NO_WEIGHTS = np.zeros(0, np.float32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
-
-
 @pytest.fixture
 def features() -> Iterator[Any]:
     config = small_model.configured(small_model.feature_config())

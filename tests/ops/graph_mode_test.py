@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,6 @@ from tests.ops import harness, small_model
 from tests.ops.harness import raises
 
 v1 = tf.compat.v1
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
-
-
-@pytest.fixture
-def config() -> Any:
-    return small_model.configured(small_model.feature_config())
 
 
 def _step(config: Any) -> Any:

@@ -1,13 +1,12 @@
 """Load and Retrieve: every optimizer, shards, LoadAll, what they refuse."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import harness, small_model
+from tests.ops import harness
 from tests.ops.harness import raises
 from tests.reference import cases
 from tests.reference.engine import Engine
@@ -20,12 +19,6 @@ _ODD_BITS = np.array(
     [0x00000000, 0x80000000, 0x00000001, 0x7F800000, 0xFF800000, 0x7FC00001],
     np.uint32,
 ).view(np.float32)
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
 
 
 def _config(optimizer: str, strategy: int = 0) -> Any:
@@ -347,6 +340,36 @@ def test_Load_WrongShape(
     weights, slot = harness.retrieve(adagrad, 0)
     assert not weights.any()
     np.testing.assert_array_equal(slot, np.full((13, 6), np.float32(0.1)))
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (("first", ""), "Table 1 has empty name string."),
+        (("twin", "twin"), "Tables 0 and 1 have the same name 'twin'."),
+    ],
+)
+def test_OneTable_NamesMustTellTablesApart(names: Any, text: str) -> None:
+    config = _config("adagrad")
+    for table, name in zip(config.table_descriptor, names, strict=True):
+        table.name = name
+    harness.configure(config)
+    values = _values(config, 8)
+    for table in ({"table_id": 0}, {"table_name": names[0]}):
+        with raises(_INVALID, text):
+            harness.op(
+                "LoadTPUEmbeddingAdagradParameters",
+                parameters=values[0],
+                accumulators=values[1],
+                **table,
+                **_SHARD,
+            )
+        with raises(_INVALID, text):
+            harness.op("RetrieveTPUEmbeddingAdagradParameters", **table, **_SHARD)
+    # The ops for all tables need no names.
+    harness.load_all(config, [values, values])
+    for actual in harness.retrieve_all(config):
+        _assert_same_bits(actual[0], values[0])
 
 
 def test_WithoutEngine() -> None:

@@ -6,21 +6,13 @@ import pathlib
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from tests.ops import harness, small_model
 from tests.ops.harness import raises
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
 
 
 def _with_negative_id() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,6 @@ from tests.ops import harness, small_model
 from tests.ops.harness import raises
 
 errors = tf.errors
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_left() -> Iterator[None]:
-    yield
-    small_model.tear_down()
-
-
-@pytest.fixture
-def config() -> Any:
-    return small_model.configured(small_model.feature_config())
 
 
 def _send(config: Any, core: int = 0, value: float = 1.0) -> None:

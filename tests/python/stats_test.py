@@ -86,7 +86,12 @@ def test_counters_after_known_steps():
     # The seen feature, [4, 2], takes rows of the four samples.
     assert item.ids_looked_up == 3 * (4 + 5)
     assert item.ids_updated == 3 * (4 + 5)
-    assert item.rows_updated == 3 * len({*_ITEM, *sum(_SEEN, [])})
+    assert item.unique_ids == 3 * len({*_ITEM, *sum(_SEEN, [])})
+    assert item.rows_updated == item.unique_ids
+    # Two batches wait in the queue.
+    assert (user.ids_enqueued, item.ids_enqueued) == (5 * 4, 5 * (4 + 5))
+    assert user.bytes_looked_up == 3 * 4 * 2 * 4
+    assert item.bytes_updated == item.rows_updated * 3 * 4
     assert list(stats.queue_depth) == [2]
     assert stats.batches_enqueued == 5
     assert stats.batches_received == 3
@@ -95,6 +100,18 @@ def test_counters_after_known_steps():
     assert stats.enqueue_ns > 0
     assert stats.lookup_ns > 0
     assert stats.update_ns > 0
+    for stage in ("enqueue", "lookup", "update"):
+        of_tables = [getattr(table, f"{stage}_ns") for table in stats.tables]
+        assert min(of_tables) > 0
+        # On so little data one thread works, so this is shared out.
+        assert sum(of_tables) <= getattr(stats, f"{stage}_ns")
+    assert user.load_ns == user.retrieve_ns == 0
+    raw_ops.RetrieveTPUEmbeddingStochasticGradientDescentParameters(
+        table_name="user", num_shards=1, shard_id=0
+    )
+    user, item = tf_embed.stats().tables
+    assert user.retrieve_ns > 0
+    assert item.retrieve_ns == 0
 
 
 def test_configuring_again_starts_from_zero():
@@ -119,6 +136,7 @@ def test_negative_ids_are_pruned_when_asked_for():
     _recv(config)
     stats = tf_embed.stats()
     assert stats.negative_ids_pruned == 2
+    assert [table.negative_ids_pruned for table in stats.tables] == [2, 0]
     assert stats.tables[0].ids_looked_up == 2
 
 
@@ -205,6 +223,8 @@ def test_summary_shows_every_counter(tmp_path):
     assert values[7, "tf_embed/batches_enqueued"] == 1
     assert values[7, "tf_embed/enqueue_seconds"] > 0
     assert values[7, "tf_embed/tables/item/ids_looked_up"] == 0
+    assert values[7, "tf_embed/tables/item/ids_enqueued"] == 4 + 5
+    assert 0 < values[7, "tf_embed/tables/user/enqueue_seconds"] < 1
     assert values[8, "mine/steps_completed"] == 0
     shown = len([tag for step, tag in values if step == 7])
     counters = len(EngineStats.DESCRIPTOR.fields) - 3  # configured, two lists

@@ -1,9 +1,12 @@
 """Runs one call through TensorFlow's class and ours, and compares everything."""
 
+import dataclasses
 import re
 
 import numpy as np
+import pytest
 import tensorflow as tf
+from tensorflow.python.saved_model import save_context
 
 import tf_embed
 
@@ -20,10 +23,16 @@ _SAME_TEXT = re.compile(
 
 
 def _outcome(call, cls, traced):
+    if cls is STOCK:
+        # Before 2.21 it takes no subset of its features, which ours always does.
+        used = {name: call.features[name] for name in call.inputs}
+        call = dataclasses.replace(call, features=used)
     layer = call.make(cls)
-    tables = list(layer.embedding_tables.values())
+    tables = {config.name: table for config, table in layer.embedding_tables.items()}
     weights = [
-        weight.values for weight in (call.weights or {}).values() if weight is not None
+        getattr(weight, "values", weight)
+        for weight in (call.weights or {}).values()
+        if weight is not None
     ]
 
     def run():
@@ -84,11 +93,11 @@ def check_same(call, traced):
         np.testing.assert_allclose(
             got.numpy(), want.numpy(), rtol=tolerance, err_msg=f"{name}\n{context}"
         )
-    for got, want in zip(
-        tf.nest.flatten(gradients, expand_composites=False),
-        tf.nest.flatten(wanted_gradients, expand_composites=False),
-        strict=True,
-    ):
+    tables, weights = gradients
+    wanted_tables, wanted_weights = wanted_gradients
+    assert wanted_tables.keys() <= tables.keys(), context
+    pairs = [(got, wanted_tables.get(name)) for name, got in tables.items()]
+    for got, want in [*pairs, *zip(weights, wanted_weights, strict=True)]:
         assert (got is None) == (want is None), context
         if isinstance(got, tf.IndexedSlices):
             rows = got.indices.numpy()
@@ -97,4 +106,46 @@ def check_same(call, traced):
             # At most a few hundred contributions of at most 3 * 3 * 2.
             np.testing.assert_allclose(
                 _dense(got), _dense(want), rtol=1e-5, atol=2e-4, err_msg=context
+            )
+
+
+def check_quantized(call, dtype, traced):
+    """Numbers, shapes and errors as of TensorFlow's class on the decoded tables."""
+    context = "\n".join([*call.description, f"{dtype} traced {traced}"])
+    small = tf_embed.quantize(call.make(tf_embed.TPUEmbeddingForServing), dtype)
+    decoded = {
+        config: table.dequantize() for config, table in small.embedding_tables.items()
+    }
+    # Of TensorFlow's class, on variables: it cannot look up in tensors.
+    stock = call.make(STOCK)
+    for config, table in stock.embedding_tables.items():
+        table.assign(decoded[config])
+
+    def exported():
+        """What a SavedModel of stock ops computes."""
+        with save_context.save_context(tf.saved_model.SaveOptions()):
+            return small(call.inputs, call.weights)
+
+    def ours():
+        return small(call.inputs, call.weights)
+
+    try:
+        wanted, refused = stock(call.inputs, call.weights), None
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        refused = error
+    for lookup in (ours, exported):
+        if traced and lookup is ours:
+            lookup = tf.function(lookup, autograph=False)
+        if refused is not None:
+            with pytest.raises(type(refused)):
+                lookup()
+            continue
+        outputs = lookup()
+        for name, want in wanted.items():
+            got = outputs[name]
+            assert got.dtype == tf.float32
+            assert got.shape == want.shape, f"{name} {got.shape}\n{context}"
+            # At most 15 terms of at most 2 * 3 * 2, divided by 1/8 at least.
+            np.testing.assert_allclose(
+                got, want, rtol=1e-6, atol=2e-4, err_msg=f"{name}\n{context}"
             )

@@ -86,7 +86,7 @@ def _ragged(rng, batch, rows, dtype, fault, splits_dtype):
 
 
 _FAULTS = {
-    "dense": ("large id", "negative id"),
+    "dense": ("large id", "negative id", "weights"),
     "sparse": (
         "large id",
         "negative id",
@@ -96,6 +96,8 @@ _FAULTS = {
         "repeated place",
         "row outside",
         "negative row",
+        "weights",
+        "weights of another kind",
     ),
     "ragged": (
         "large id",
@@ -105,6 +107,8 @@ _FAULTS = {
         "splits beyond ids",
         "splits decrease",
         "output shape",
+        "weights",
+        "weights of another kind",
     ),
 }
 # They make rows differ from what is stored, and are part of the contract.
@@ -147,7 +151,10 @@ def random_call(seed: int) -> Call:
         if broken:
             length = 0
         validate = bool(rng.random() < 0.6)
+        if fault == "weights":  # which neither dense nor sequence features have
+            length = max(length, 2) if kind != "dense" else 0
         weighted = kind != "dense" and length == 0 and rng.random() < 0.5
+        weighted = weighted or fault in ("weights", "weights of another kind")
         output_shape = None
         rank = 2
         if kind == "dense":
@@ -161,6 +168,9 @@ def random_call(seed: int) -> Call:
             if rank != 2:
                 length = 0
             inp = _sparse(rng, batch, table.vocabulary_size, dtype, fault, rank)
+            if rng.random() < 0.2:
+                # Of a sparse feature it only says that there is no sequence.
+                output_shape = [batch + 1, 2]
         else:
             splits = rng.choice([np.int32, np.int64])
             inp = _ragged(rng, batch, table.vocabulary_size, dtype, fault, splits)
@@ -169,7 +179,11 @@ def random_call(seed: int) -> Call:
             if fault == "output shape":
                 output_shape = [batch + 1]
         weights[name] = None
-        if weighted:
+        if weighted and kind == "dense":
+            weights[name] = tf.ones_like(inp, tf.float32)
+        elif weighted and fault == "weights of another kind":
+            weights[name] = tf.ones_like(inp.values, tf.float32)
+        elif weighted:
             values = _weights(rng, int(inp.values.shape[0]), fault)
             weights[name] = (
                 tf.SparseTensor(inp.indices, values, inp.dense_shape)

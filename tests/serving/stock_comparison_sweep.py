@@ -1,4 +1,4 @@
-"""The comparison of stock_comparison_test on many more calls."""
+"""The comparisons with TensorFlow's class on many more calls."""
 
 import comparison
 import pytest
@@ -9,3 +9,12 @@ import random_calls
 def test_calls_equal_stock(block):
     for seed in range(10_000 + 25 * block, 10_000 + 25 * (block + 1)):
         comparison.check_same(random_calls.random_call(seed), traced=seed % 5 == 0)
+
+
+@pytest.mark.parametrize("block", range(40))
+def test_quantized_calls_equal_stock(block):
+    for seed in range(20_000 + 25 * block, 20_000 + 25 * (block + 1)):
+        dtype = ("bfloat16", "float16", "int8", "int4")[seed % 4]
+        comparison.check_quantized(
+            random_calls.random_call(seed), dtype, traced=seed % 5 == 0
+        )

@@ -10,17 +10,22 @@ import types
 
 import tensorflow as tf
 from tensorflow.python import tpu
-from tensorflow.python.tpu import tpu_embedding_for_serving
+from tensorflow.python.tpu import tpu_embedding_for_serving, tpu_embedding_v1
 
 import tf_embed
 
 _OURS = {
-    "TPUEmbeddingForServing": tf_embed.TPUEmbeddingForServing,
-    "cpu_embedding_lookup": tf_embed.serving_embedding_lookup,
+    tpu_embedding_for_serving: {
+        "TPUEmbeddingForServing": tf_embed.TPUEmbeddingForServing,
+        "cpu_embedding_lookup": tf_embed.serving_embedding_lookup,
+    },
+    tpu_embedding_v1: {"TPUEmbeddingV0": tf_embed.TPUEmbeddingV0},
 }
 
-substitute = types.ModuleType(tpu_embedding_for_serving.__name__)
-substitute.__dict__.update(tpu_embedding_for_serving.__dict__, **_OURS)
-sys.modules[substitute.__name__] = substitute
-tpu.tpu_embedding_for_serving = substitute
+for module, ours in _OURS.items():
+    substitute = types.ModuleType(module.__name__)
+    substitute.__dict__.update(module.__dict__, **ours)
+    sys.modules[substitute.__name__] = substitute
+    setattr(tpu, module.__name__.rpartition(".")[2], substitute)
 tf.tpu.experimental.embedding.TPUEmbeddingForServing = tf_embed.TPUEmbeddingForServing
+tf.tpu.experimental.embedding.TPUEmbeddingV0 = tf_embed.TPUEmbeddingV0

@@ -1,6 +1,10 @@
 #include "tf_embed/base/thread_pool.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
+#include <map>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -43,6 +47,26 @@ TEST(ThreadPoolTest, CallersTakeTurns) {
   }
   for (std::thread& caller : callers) caller.join();
   EXPECT_EQ(calls, 3 * 50 * 10);
+}
+
+TEST(ParallelRangesTest, CoversEachElementOnceInRangesOfAtLeastTheMinimum) {
+  ThreadPool pool(3);
+  for (int64_t n : {0, 1, 9, 10, 11, 119, 120, 121, 1000}) {
+    std::mutex mutex;
+    std::map<int64_t, int64_t> ranges;
+    ParallelRanges(pool, n, 10, [&](int64_t begin, int64_t end) {
+      std::lock_guard<std::mutex> lock(mutex);
+      EXPECT_TRUE(ranges.emplace(begin, end).second);
+    });
+    int64_t next = 0;
+    for (const auto& [begin, end] : ranges) {
+      EXPECT_EQ(begin, next);
+      if (n >= 10) EXPECT_GE(end - begin, 10);
+      next = end;
+    }
+    EXPECT_EQ(next, n);
+    EXPECT_EQ(ranges.size(), std::clamp<int64_t>(n / 10, 1, 12));
+  }
 }
 
 }  // namespace

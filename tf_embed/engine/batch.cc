@@ -89,25 +89,31 @@ Status CheckAttributes(const EngineConfig& config,
   return OkStatus();
 }
 
+TimeCounter* CounterOf(Span<TimeCounter> table_ns, int64_t table) {
+  return table_ns.empty() ? nullptr : &table_ns[table];
+}
+
 StatusOr<Batch> BuildFromFeatures(const EngineConfig& config,
                                   const EnqueueRequest& request,
                                   const Combiners& combiners,
-                                  const BatchOptions& options) {
+                                  const BatchOptions& options,
+                                  Span<TimeCounter> table_ns) {
+  WorkClock clock;
   Batch batch;
   batch.features.resize(config.features.size());
   for (size_t f = 0; f < config.features.size(); ++f) {
     const int table = config.features[f].table_id;
+    clock.Charge(CounterOf(table_ns, table));
     const InputContext context{
         config, request.inputs[f],   f,
         table,  static_cast<int>(f), options.prune_negative_ids};
-    int64_t num_negative = 0;
+    FeatureBatch& feature = batch.features[f];
     bool combines = true;
-    TF_EMBED_RETURN_IF_ERROR(BuildArbitraryInput(context, batch.features[f],
-                                                 &num_negative, &combines));
+    TF_EMBED_RETURN_IF_ERROR(BuildArbitraryInput(
+        context, feature, &feature.negative_ids_pruned, &combines));
     const Combiner combiner =
         combines ? combiners.Of(f, table) : Combiner::kSum;
-    ApplyCombiners({&combiner, 1}, batch.features[f]);
-    batch.negative_ids_pruned += num_negative;
+    ApplyCombiners({&combiner, 1}, feature);
   }
   return batch;
 }
@@ -147,17 +153,21 @@ StatusOr<Slots> SlotsOf(const EnqueueRequest& request,
 StatusOr<Batch> BuildFromTables(const EngineConfig& config,
                                 const EnqueueRequest& request,
                                 const Combiners& combiners,
-                                const BatchOptions& options) {
+                                const BatchOptions& options,
+                                Span<TimeCounter> table_ns) {
+  WorkClock clock;
   const size_t num_tables = config.tables.size();
   std::vector<std::vector<PlacedIds>> parts(num_tables);
   std::vector<std::vector<Combiner>> slot_combiners(num_tables);
   Batch batch;
+  batch.features.resize(num_tables);
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     const int64_t table = IsTensorForm(request.form) ? request.table_ids[i] : i;
     if (table < 0 || table >= static_cast<int64_t>(num_tables)) {
       return InvalidArgument("input ", i, ": table_id ", table,
                              " is outside [0, ", num_tables, ").");
     }
+    clock.Charge(CounterOf(table_ns, table));
     const InputContext context{
         config,         request.inputs[i],         i, static_cast<int>(table),
         /*feature=*/-1, options.prune_negative_ids};
@@ -176,10 +186,10 @@ StatusOr<Batch> BuildFromTables(const EngineConfig& config,
         slot_combiners[table].end(),
         IsTensorForm(request.form) ? slots.width : 1,
         slots.is_sequence ? Combiner::kSum : combiners.Of(i, table));
-    batch.negative_ids_pruned += num_negative;
+    batch.features[table].negative_ids_pruned += num_negative;
   }
-  batch.features.resize(num_tables);
   for (size_t t = 0; t < num_tables; ++t) {
+    clock.Charge(CounterOf(table_ns, t));
     const int64_t taken = slot_combiners[t].size();
     if (IsTensorForm(request.form) && taken != config.tables[t].num_features) {
       return InvalidArgument("The inputs of table '", config.tables[t].name,
@@ -194,23 +204,24 @@ StatusOr<Batch> BuildFromTables(const EngineConfig& config,
 }
 
 StatusOr<Batch> Build(const EngineConfig& config, const EnqueueRequest& request,
-                      const BatchOptions& options) {
+                      const BatchOptions& options, Span<TimeCounter> table_ns) {
   TF_EMBED_RETURN_IF_ERROR(CheckAttributes(config, request));
   TF_EMBED_ASSIGN_OR_RETURN(const Combiners combiners,
                             Combiners::Create(config, request));
   if (request.form == EnqueueForm::kArbitrary) {
-    return BuildFromFeatures(config, request, combiners, options);
+    return BuildFromFeatures(config, request, combiners, options, table_ns);
   }
-  return BuildFromTables(config, request, combiners, options);
+  return BuildFromTables(config, request, combiners, options, table_ns);
 }
 
 }  // namespace
 
 StatusOr<Batch> BuildBatch(const EngineConfig& config,
                            const EnqueueRequest& request, Mode mode,
-                           const BatchOptions& options) {
+                           const BatchOptions& options,
+                           Span<TimeCounter> table_ns) {
   try {
-    StatusOr<Batch> batch = Build(config, request, options);
+    StatusOr<Batch> batch = Build(config, request, options, table_ns);
     if (batch.ok())
       batch->mode = mode == Mode::kUnspecified ? config.mode : mode;
     return batch;

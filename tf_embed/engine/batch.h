@@ -6,6 +6,7 @@
 
 #include "tf_embed/base/span.h"
 #include "tf_embed/base/status.h"
+#include "tf_embed/base/work_clock.h"
 #include "tf_embed/engine/config.h"
 #include "tf_embed/lookup/pooled_ids.h"
 
@@ -62,6 +63,7 @@ struct FeatureBatch {
   std::vector<int64_t> ids;
   std::vector<float> weights;
   std::vector<float> scales;
+  int64_t negative_ids_pruned = 0;
 
   PooledIds view() const {
     return {num_positions, offsets, ids, weights, scales};
@@ -72,7 +74,6 @@ struct FeatureBatch {
 struct Batch {
   Mode mode = Mode::kTraining;  // never kUnspecified
   std::vector<FeatureBatch> features;
-  int64_t negative_ids_pruned = 0;
 };
 
 struct BatchOptions {
@@ -83,9 +84,11 @@ struct BatchOptions {
 
 // Checks the whole request against the populated config and copies it. Every
 // error names the input, its feature and table, the bad value and the range.
+// table_ns: one per table, gets the time spent on it; or empty.
 StatusOr<Batch> BuildBatch(const EngineConfig& config,
                            const EnqueueRequest& request, Mode mode,
-                           const BatchOptions& options);
+                           const BatchOptions& options,
+                           Span<TimeCounter> table_ns = {});
 
 }  // namespace tf_embed
 

@@ -403,7 +403,7 @@ TEST(ArbitraryTest, NegativeIdsArePrunedOnRequest) {
   ragged.combiners = {Combiner::kMean};
   ragged.Ragged({0, 2, 3, 5}, {-1, 1, -2, 3, 4});
   const Batch batch = Build(config, ragged, prune);
-  EXPECT_EQ(batch.negative_ids_pruned, 2);
+  EXPECT_EQ(batch.features[0].negative_ids_pruned, 2);
   EXPECT_EQ(batch.features[0].offsets, (Ids{0, 1, 1, 3}));
   EXPECT_EQ(batch.features[0].ids, (Ids{1, 3, 4}));
   EXPECT_EQ(batch.features[0].scales, (Floats{1, 1, 0.5f}));

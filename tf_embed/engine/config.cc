@@ -186,6 +186,13 @@ Status CheckTable(const EngineConfig& config, size_t t) {
     return InvalidArgument("Invalid dimension: ", table.dimension, " of ",
                            TableLabel(config, t), ". Valid values are >0.");
   }
+  if (table.dimension != 1 && std::holds_alternative<FrequencyEstimatorParams>(
+                                  table.optimizer.params)) {
+    return InvalidArgument("Invalid dimension: ", table.dimension, " of ",
+                           TableLabel(config, t),
+                           ". A FrequencyEstimator keeps one number per id; "
+                           "the only valid value is 1.");
+  }
   if (config.mode != Mode::kInference &&
       std::holds_alternative<std::monostate>(table.optimizer.params)) {
     return InvalidArgument("No optimization algorithm specified for ",

@@ -109,6 +109,13 @@ INSTANTIATE_TEST_SUITE_P(
          "Invalid vocabulary_size: 0 of table 1 ('b'). Valid values are >0."},
         {"Dimension", true, [](auto& c) { c.tables[0].dimension = -3; },
          "Invalid dimension: -3 of table 0 ('a'). Valid values are >0."},
+        {"EstimatorDimension", true,
+         [](auto& c) {
+           c.tables[0].dimension = 2;
+           c.tables[0].optimizer.params = FrequencyEstimatorParams{};
+         },
+         "Invalid dimension: 2 of table 0 ('a'). A FrequencyEstimator keeps "
+         "one number per id; the only valid value is 1."},
         {"Hosts", false, [](auto& c) { c.num_hosts = -1; },
          "Invalid num_hosts: -1. Valid values are >=0."},
         {"Cores", false, [](auto& c) { c.num_tensor_cores = -2; },

@@ -8,11 +8,11 @@
 #include <string>
 #include <utility>
 
+#include "tf_embed/base/work_clock.h"
 #include "tf_embed/engine/fair_shared_mutex.h"
 #include "tf_embed/engine/received_batch.h"
 #include "tf_embed/engine/shard_layout.h"
 #include "tf_embed/engine/step_protocol.h"
-#include "tf_embed/engine/table_storage.h"
 #include "tf_embed/engine/timer.h"
 #include "tf_embed/lookup/pooled_lookup.h"
 #include "tf_embed/lookup/sparse_update.h"
@@ -25,25 +25,26 @@ using Clock = std::chrono::steady_clock;
 // Longer waits are as good as endless, and would overflow the clock.
 constexpr std::chrono::hours kLongestTimeout{24 * 365 * 100};
 
-// Adds the time of its scope to a counter.
-class ScopedNs {
+class Counter {
  public:
-  explicit ScopedNs(std::atomic<int64_t>& counter)
-      : counter_(counter), start_(Clock::now()) {}
-  ~ScopedNs() {
-    const std::chrono::nanoseconds elapsed = Clock::now() - start_;
-    counter_.fetch_add(elapsed.count(), std::memory_order_relaxed);
-  }
+  void Add(int64_t n) { value_.fetch_add(n, std::memory_order_relaxed); }
+  operator int64_t() const { return value_.load(std::memory_order_relaxed); }
 
  private:
-  std::atomic<int64_t>& counter_;
-  Clock::time_point start_;
+  std::atomic<int64_t> value_{0};
 };
 
 struct TableCounters {
-  std::atomic<int64_t> ids_looked_up{0};
-  std::atomic<int64_t> ids_updated{0};
-  std::atomic<int64_t> rows_updated{0};
+  Counter ids_enqueued;
+  Counter negative_ids_pruned;
+  Counter ids_looked_up;
+  Counter ids_updated;
+  Counter unique_ids;
+  Counter rows_updated;
+  TimeCounter lookup_ns{0};
+  TimeCounter update_ns{0};
+  TimeCounter load_ns{0};
+  TimeCounter retrieve_ns{0};
 };
 
 void Call(std::vector<Delivery> deliveries) {
@@ -61,6 +62,7 @@ class EngineImpl final : public Engine {
         num_learning_rates_(NumLearningRateTags(config_)),
         tables_(std::move(tables)),
         counters_(tables_.size()),
+        table_enqueue_ns_(tables_.size()),
         protocol_(config_.num_tensor_cores,
                   config_.pipeline_execution_with_tensor_core) {}
 
@@ -83,9 +85,9 @@ class EngineImpl final : public Engine {
               Span<const float> learning_rates, const ReceivedBatches* batches,
               Executor& executor) override;
   Status Load(int table, Shard shard, Span<const float* const> variables,
-              int64_t rows, int64_t dim) override;
-  Status Retrieve(int table, Shard shard,
-                  Span<float* const> variables) override;
+              int64_t rows, int64_t dim, Executor& executor) override;
+  Status Retrieve(int table, Shard shard, Span<float* const> variables,
+                  Executor& executor) override;
   void Shutdown(const std::string& reason) override;
   EngineStats Stats() const override;
 
@@ -120,11 +122,11 @@ class EngineImpl final : public Engine {
   FairSharedMutex tables_mutex_;  // of the floats that tables_ points to
   std::vector<TableStorage> tables_;
 
-  std::vector<TableCounters> counters_;  // per table
-  std::atomic<int64_t> negative_ids_pruned_{0};
-  std::atomic<int64_t> enqueue_ns_{0};
-  std::atomic<int64_t> lookup_ns_{0};
-  std::atomic<int64_t> update_ns_{0};
+  std::vector<TableCounters> counters_;        // per table
+  std::vector<TimeCounter> table_enqueue_ns_;  // per table
+  TimeCounter enqueue_ns_{0};
+  TimeCounter lookup_ns_{0};
+  TimeCounter update_ns_{0};
 
   mutable std::mutex mutex_;  // of all that follows; never held for long
   StepProtocol protocol_;
@@ -164,12 +166,17 @@ Status EngineImpl::Enqueue(int core, Mode mode, const EnqueueRequest& request) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_RETURN_IF_ERROR(CheckCores({core, 1}));
   StatusOr<Batch> batch = [&] {
-    const ScopedNs timer(enqueue_ns_);
-    return BuildBatch(config_, request, mode, options_.batch);
+    const WorkClock clock(&enqueue_ns_);
+    return BuildBatch(config_, request, mode, options_.batch,
+                      Span<TimeCounter>(table_enqueue_ns_));
   }();
   if (!batch.ok()) return batch.status();
-  negative_ids_pruned_.fetch_add(batch->negative_ids_pruned,
-                                 std::memory_order_relaxed);
+  for (size_t f = 0; f < config_.features.size(); ++f) {
+    const FeatureBatch& feature = batch->features[f];
+    TableCounters& counters = counters_[config_.features[f].table_id];
+    counters.ids_enqueued.Add(feature.ids.size());
+    counters.negative_ids_pruned.Add(feature.negative_ids_pruned);
+  }
   Lock lock(mutex_);
   TF_EMBED_RETURN_IF_ERROR(CheckRunning(lock));
   protocol_.Enqueue(core, std::move(batch).value());
@@ -270,14 +277,14 @@ Status EngineImpl::Lookup(const ReceivedBatches& batches,
       task.dim = table.dim;
       task.quantization = quantization.has_value() ? &*quantization : nullptr;
       task.output = outputs[f] + core * task.ids.num_positions * table.dim;
+      task.time_ns = &counters_[t].lookup_ns;
       tasks.push_back(task);
-      counters_[t].ids_looked_up.fetch_add(task.ids.ids.size(),
-                                           std::memory_order_relaxed);
+      counters_[t].ids_looked_up.Add(task.ids.ids.size());
     }
   }
   {
     std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
-    const ScopedNs timer(lookup_ns_);
+    const WorkClock clock(&lookup_ns_);
     PooledLookup(tasks, executor);
   }
   if (!config_.pipeline_execution_with_tensor_core) return OkStatus();
@@ -396,8 +403,7 @@ void EngineImpl::RunUpdate(const Step& step, Executor& executor) {
       const PooledIds ids = core.batch->batch().features[f].view();
       const int t = config_.features[f].table_id;
       sources_[t].push_back({ids, core.gradients[f]});
-      counters_[t].ids_updated.fetch_add(ids.ids.size(),
-                                         std::memory_order_relaxed);
+      counters_[t].ids_updated.Add(ids.ids.size());
     }
   }
   updates_.clear();
@@ -416,16 +422,20 @@ void EngineImpl::RunUpdate(const Step& step, Executor& executor) {
           step.learning_rates[params->step_counter_tag];
     }
     update.sources = sources_[t];
+    update.time_ns = &counters_[t].update_ns;
     updates_.push_back(update);
   }
   {
     std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
-    const ScopedNs timer(update_ns_);
+    const WorkClock clock(&update_ns_);
     SparseUpdate(updates_, scratch_, executor);
   }
   for (size_t t = 0; t < tables_.size(); ++t) {
-    counters_[t].rows_updated.fetch_add(updates_[t].rows_touched,
-                                        std::memory_order_relaxed);
+    const TableUpdate& update = updates_[t];
+    counters_[t].unique_ids.Add(update.rows_touched);
+    counters_[t].rows_updated.Add(update.optimizer->UpdatesUntouchedRows()
+                                      ? update.table.rows
+                                      : update.rows_touched);
   }
 }
 
@@ -474,7 +484,7 @@ StatusOr<ShardRows> EngineImpl::CheckShard(int table, Shard shard,
 
 Status EngineImpl::Load(int table, Shard shard,
                         Span<const float* const> variables, int64_t rows,
-                        int64_t dim) {
+                        int64_t dim, Executor& executor) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
                             CheckShard(table, shard, variables));
@@ -485,22 +495,22 @@ Status EngineImpl::Load(int table, Shard shard,
                            place.count, ",", table_config.dimension,
                            "], but got [", rows, ",", dim, "].");
   }
-  SerialExecutor serial;
-  TF_EMBED_RETURN_IF_ERROR(Flush(serial));
+  TF_EMBED_RETURN_IF_ERROR(Flush(executor));
   std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
-  tables_[table].CopyFrom(place, variables);
+  const WorkClock clock(&counters_[table].load_ns);
+  tables_[table].CopyFrom(place, variables, executor);
   return OkStatus();
 }
 
 Status EngineImpl::Retrieve(int table, Shard shard,
-                            Span<float* const> variables) {
+                            Span<float* const> variables, Executor& executor) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
                             CheckShard(table, shard, variables));
-  SerialExecutor serial;
-  TF_EMBED_RETURN_IF_ERROR(Flush(serial));
+  TF_EMBED_RETURN_IF_ERROR(Flush(executor));
   std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
-  tables_[table].CopyTo(place, variables);
+  const WorkClock clock(&counters_[table].retrieve_ns);
+  tables_[table].CopyTo(place, variables, executor);
   return OkStatus();
 }
 
@@ -528,12 +538,24 @@ EngineStats EngineImpl::Stats() const {
     TableStats table;
     table.name = config_.tables[t].name;
     table.table_bytes = tables_[t].bytes();
+    table.ids_enqueued = counters_[t].ids_enqueued;
+    table.negative_ids_pruned = counters_[t].negative_ids_pruned;
     table.ids_looked_up = counters_[t].ids_looked_up;
     table.ids_updated = counters_[t].ids_updated;
+    table.unique_ids = counters_[t].unique_ids;
     table.rows_updated = counters_[t].rows_updated;
+    const int64_t row_bytes = config_.tables[t].dimension * sizeof(float);
+    table.bytes_looked_up = table.ids_looked_up * row_bytes;
+    table.bytes_updated =
+        table.rows_updated * row_bytes * tables_[t].num_variables();
+    table.enqueue_ns = table_enqueue_ns_[t];
+    table.lookup_ns = counters_[t].lookup_ns;
+    table.update_ns = counters_[t].update_ns;
+    table.load_ns = counters_[t].load_ns;
+    table.retrieve_ns = counters_[t].retrieve_ns;
+    stats.negative_ids_pruned += table.negative_ids_pruned;
     stats.tables.push_back(std::move(table));
   }
-  stats.negative_ids_pruned = negative_ids_pruned_;
   stats.enqueue_ns = enqueue_ns_;
   stats.lookup_ns = lookup_ns_;
   stats.update_ns = update_ns_;
@@ -549,7 +571,7 @@ EngineStats EngineImpl::Stats() const {
 
 }  // namespace
 
-Status Engine::Check(EngineConfig config, const Engine* replaced) {
+StatusOr<EnginePlan> Engine::Plan(EngineConfig config, const Engine* replaced) {
   TF_EMBED_RETURN_IF_ERROR(Populate(config));
   int64_t reclaimable_bytes = 0;
   if (replaced != nullptr) {
@@ -557,16 +579,24 @@ Status Engine::Check(EngineConfig config, const Engine* replaced) {
       reclaimable_bytes += table.table_bytes;
     }
   }
-  return PlanTables(config, reclaimable_bytes).status();
+  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
+                            PlanTables(config, reclaimable_bytes));
+  return EnginePlan{std::move(config), std::move(tables)};
+}
+
+StatusOr<std::shared_ptr<Engine>> Engine::Create(EnginePlan plan,
+                                                 const EngineOptions& options,
+                                                 Executor& executor) {
+  TF_EMBED_RETURN_IF_ERROR(AllocateTables(plan.config, plan.tables, executor));
+  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(
+      std::move(plan.config), options, std::move(plan.tables)));
 }
 
 StatusOr<std::shared_ptr<Engine>> Engine::Create(EngineConfig config,
-                                                 const EngineOptions& options) {
-  TF_EMBED_RETURN_IF_ERROR(Populate(config));
-  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
-                            CreateTables(config));
-  return std::shared_ptr<Engine>(std::make_shared<EngineImpl>(
-      std::move(config), options, std::move(tables)));
+                                                 const EngineOptions& options,
+                                                 Executor& executor) {
+  TF_EMBED_ASSIGN_OR_RETURN(EnginePlan plan, Plan(std::move(config), nullptr));
+  return Create(std::move(plan), options, executor);
 }
 
 }  // namespace tf_embed

@@ -15,12 +15,20 @@
 #include "tf_embed/engine/batch.h"
 #include "tf_embed/engine/config.h"
 #include "tf_embed/engine/engine_stats.h"
+#include "tf_embed/engine/table_storage.h"
 #include "tf_embed/optimizers/optimizer.h"
 
 namespace tf_embed {
 
 struct EngineOptions {
   BatchOptions batch;
+};
+
+// A config found good and populated, and its tables without their memory: all
+// of an engine that can be made while another one still has the memory.
+struct EnginePlan {
+  EngineConfig config;
+  std::vector<TableStorage> tables;
 };
 
 // Consecutive cores that one op speaks for: one, or all cores of a replica
@@ -54,15 +62,20 @@ using ReceivedBatches = std::vector<std::shared_ptr<ReceivedBatch>>;
 // executor needs to make progress.
 class Engine {
  public:
-  // Populates and checks the config, then allocates the tables: parameters 0,
-  // slot variables at their optimizer's initial value. ResourceExhausted where
-  // the tables cannot fit into memory.
+  // Populates and checks the config and plans its tables: refuses everything
+  // that can be refused without allocating, so that an engine is given up only
+  // for one that can take its place. ResourceExhausted where the tables cannot
+  // fit into memory; that of `replaced`, if not null, counts as free.
+  static StatusOr<EnginePlan> Plan(EngineConfig config, const Engine* replaced);
+  // Allocates the tables: parameters 0, slot variables at their optimizer's
+  // initial value.
+  static StatusOr<std::shared_ptr<Engine>> Create(EnginePlan plan,
+                                                  const EngineOptions& options,
+                                                  Executor& executor);
+  // Plan and Create, where nothing is replaced.
   static StatusOr<std::shared_ptr<Engine>> Create(EngineConfig config,
-                                                  const EngineOptions& options);
-  // Everything that Create would refuse, found without allocating: so that an
-  // engine is given up only for one that can take its place. The memory of
-  // `replaced`, if not null, counts as free.
-  static Status Check(EngineConfig config, const Engine* replaced);
+                                                  const EngineOptions& options,
+                                                  Executor& executor);
   virtual ~Engine() = default;
 
   virtual const EngineConfig& config() const = 0;  // populated
@@ -110,10 +123,10 @@ class Engine {
   // Load takes all variables of the table at once: all or none is applied.
   virtual Status Load(int table, Shard shard,
                       Span<const float* const> variables, int64_t rows,
-                      int64_t dim) = 0;
+                      int64_t dim, Executor& executor) = 0;
   // Applies pending updates first. variables: as many as the table has.
-  virtual Status Retrieve(int table, Shard shard,
-                          Span<float* const> variables) = 0;
+  virtual Status Retrieve(int table, Shard shard, Span<float* const> variables,
+                          Executor& executor) = 0;
 
   // Fails everything that waits with Aborted, and every later call with
   // FailedPrecondition.

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <random>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tf_embed/base/thread_pool.h"
 #include "tf_embed/engine/engine_testing.h"
 
 namespace tf_embed {
@@ -70,18 +72,18 @@ TEST_F(EngineTest, OneStep) {
 TEST_F(EngineTest, CreateRefusesBadConfigs) {
   EngineConfig config = OneTable(4, 2, 3);
   config.tables[0].vocabulary_size = 0;
-  EXPECT_EQ(Engine::Create(config, {}).status().code(),
+  EXPECT_EQ(Engine::Create(config, {}, executor_).status().code(),
             StatusCode::kInvalidArgument);
   config = OneTable(4, 2, 3);
   config.tables[0].optimizer.params = UserDefinedProgramParams{};
-  const Status status = Engine::Create(config, {}).status();
+  const Status status = Engine::Create(config, {}, executor_).status();
   EXPECT_EQ(status.code(), StatusCode::kUnimplemented);
   EXPECT_EQ(status.message().rfind("Table 't': ", 0), 0u) << status.message();
 }
 
 TEST_F(EngineTest, CreateRefusesTablesThatDoNotFit) {
   const Status huge =
-      Engine::Create(OneTable(int64_t{1} << 60, 64, 1), {}).status();
+      Engine::Create(OneTable(int64_t{1} << 60, 64, 1), {}, executor_).status();
   EXPECT_EQ(huge.code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(huge.message().rfind("Table 't' with 1152921504606846976 rows of "
                                  "dimension 64 and 0 slot variables needs more "
@@ -90,7 +92,7 @@ TEST_F(EngineTest, CreateRefusesTablesThatDoNotFit) {
             0u)
       << huge.message();
   const Status large =
-      Engine::Create(OneTable(int64_t{1} << 40, 64, 1), {}).status();
+      Engine::Create(OneTable(int64_t{1} << 40, 64, 1), {}, executor_).status();
   EXPECT_EQ(large.code(), StatusCode::kResourceExhausted);
   EXPECT_NE(large.message().find("needs 281474976710656 bytes; "),
             std::string::npos)
@@ -391,7 +393,8 @@ TEST_F(EngineTest, ShutdownAbortsWhatWaitsAndRefusesWhatFollows) {
   ExpectStatus(Receive(*engine).status(), code, refused);
   ExpectStatus(engine->Lookup({}, {&pointer, 1}, executor_), code, refused);
   ExpectStatus(SendOn(*engine, 0, {0}), code, refused);
-  ExpectStatus(engine->Retrieve(0, {}, {&pointer, 1}), code, refused);
+  ExpectStatus(engine->Retrieve(0, {}, {&pointer, 1}, executor_), code,
+               refused);
   ExpectStatus(LoadShard(*engine, 0, {}, 4, {{1, 2, 3, 4}}), code, refused);
 }
 
@@ -574,16 +577,16 @@ TEST_F(EngineTest, LoadAndRetrieveCheckTheirArguments) {
   ExpectStatus(LoadShard(*engine, 0, {1, 3}, 3, {m, m}), code,
                "Shard 1 of 3 of table 't' has shape [2,2], but got [3,2].");
   const float* pointers[] = {m.data(), m.data()};
-  ExpectStatus(engine->Load(0, {}, pointers, 7, 3), code,
+  ExpectStatus(engine->Load(0, {}, pointers, 7, 3, executor_), code,
                "Shard 0 of 1 of table 't' has shape [7,2], but got [7,3].");
-  ExpectStatus(engine->Load(1, {}, pointers, 7, 2), code,
+  ExpectStatus(engine->Load(1, {}, pointers, 7, 2, executor_), code,
                "table_id 1 is outside [0, 1).");
-  ExpectStatus(engine->Load(-1, {}, pointers, 7, 2), code,
+  ExpectStatus(engine->Load(-1, {}, pointers, 7, 2, executor_), code,
                "table_id -1 is outside [0, 1).");
   const float* missing[] = {m.data(), nullptr};
-  ExpectStatus(engine->Load(0, {}, missing, 7, 2), code,
+  ExpectStatus(engine->Load(0, {}, missing, 7, 2, executor_), code,
                "State variable 1 of table 't' is missing.");
-  ExpectStatus(engine->Retrieve(2, {}, {}), code,
+  ExpectStatus(engine->Retrieve(2, {}, {}, executor_), code,
                "table_id 2 is outside [0, 1).");
   EXPECT_EQ(RetrieveTable(*engine, 0), before);
 }
@@ -664,7 +667,12 @@ TEST_F(EngineTest, StatsCount) {
   EXPECT_EQ(stats.tables[0].table_bytes, 4 * 2 * 4);
   EXPECT_EQ(stats.tables[0].ids_looked_up, 2);
   EXPECT_EQ(stats.tables[0].ids_updated, 2);
+  EXPECT_EQ(stats.tables[0].ids_enqueued, 2 + 3);
+  EXPECT_EQ(stats.tables[0].negative_ids_pruned, 1);
+  EXPECT_EQ(stats.tables[0].unique_ids, 1);
   EXPECT_EQ(stats.tables[0].rows_updated, 1);
+  EXPECT_EQ(stats.tables[0].bytes_looked_up, 2 * 2 * 4);
+  EXPECT_EQ(stats.tables[0].bytes_updated, 1 * 2 * 4);
   EXPECT_EQ(stats.negative_ids_pruned, 1);
   EXPECT_EQ(stats.batches_enqueued, 2);
   EXPECT_EQ(stats.batches_received, 1);
@@ -673,6 +681,49 @@ TEST_F(EngineTest, StatsCount) {
   EXPECT_GT(stats.enqueue_ns, 0);
   EXPECT_GT(stats.lookup_ns, 0);
   EXPECT_GT(stats.update_ns, 0);
+}
+
+TEST_F(EngineTest, StatsCountAllRowsWhereTheOptimizerIsNotLazy) {
+  EngineConfig config = OneTable(4, 2, 3);
+  AdamParams adam{0.9f, 0.999f, 1e-7f};
+  adam.use_non_lazy_adam = true;
+  config.tables[0].optimizer.params = adam;
+  const auto engine = MakeEngine(config);
+  Begin(*engine, 0, {1, 1, 3});
+  ASSERT_TRUE(SendOn(*engine, 0, Matrix(6, 1.0f)).ok());
+  const TableStats stats = engine->Stats().tables[0];
+  EXPECT_EQ(stats.unique_ids, 2);
+  EXPECT_EQ(stats.rows_updated, 4);
+  EXPECT_EQ(stats.bytes_updated, 4 * 2 * 4 * 3);
+}
+
+// One table has a thousand times the other's work, shared by several threads.
+TEST_F(EngineTest, StatsTellTheTimesOfTablesApart) {
+  constexpr int kRows = 20000;
+  constexpr int kDim = 32;
+  EngineConfig config = OneTable(kRows, kDim, kRows);
+  config.tables.push_back(config.tables[0]);
+  config.tables[1].name = "idle";
+  config.features.push_back({"one", 1, {20}});
+  const auto engine = MakeEngine(config);
+  std::vector<int64_t> ids(kRows);
+  std::iota(ids.begin(), ids.end(), 0);
+  ThreadPool pool(3);
+  EnqueueBuilder builder;
+  builder.Dense(ids);
+  builder.Dense(std::vector<int64_t>(20, 5));
+  ASSERT_TRUE(engine->Enqueue(0, Mode::kTraining, builder.Build()).ok());
+  const auto batches = Receive(*engine);
+  ASSERT_TRUE(batches.ok());
+  const std::vector<Matrix> activations = LookUp(*engine, *batches, pool);
+  ASSERT_TRUE(SendGradients(*engine, {}, activations, {}, pool).ok());
+  const std::vector<TableStats> tables = engine->Stats().tables;
+  EXPECT_GT(tables[1].enqueue_ns, 0);
+  EXPECT_GT(tables[1].lookup_ns, 0);
+  EXPECT_GT(tables[1].update_ns, 0);
+  EXPECT_GT(tables[0].enqueue_ns, tables[1].enqueue_ns);
+  EXPECT_GT(tables[0].lookup_ns, tables[1].lookup_ns);
+  EXPECT_GT(tables[0].update_ns, tables[1].update_ns);
 }
 
 TEST_F(EngineTest, ActiveEngineIsReplacedAndShutDown) {

@@ -23,7 +23,9 @@ using Matrix = std::vector<float>;  // row-major
 
 inline std::shared_ptr<Engine> MakeEngine(const EngineConfig& config,
                                           const EngineOptions& options = {}) {
-  StatusOr<std::shared_ptr<Engine>> engine = Engine::Create(config, options);
+  SerialExecutor serial;
+  StatusOr<std::shared_ptr<Engine>> engine =
+      Engine::Create(config, options, serial);
   EXPECT_TRUE(engine.ok()) << engine.status().message();
   return engine.ok() ? *engine : nullptr;
 }
@@ -117,7 +119,8 @@ inline std::vector<Matrix> RetrieveShard(Engine& engine, int table, Shard shard,
   std::vector<Matrix> variables(num_variables, Matrix(rows * dim));
   std::vector<float*> pointers;
   for (Matrix& variable : variables) pointers.push_back(variable.data());
-  const Status status = engine.Retrieve(table, shard, pointers);
+  SerialExecutor serial;
+  const Status status = engine.Retrieve(table, shard, pointers, serial);
   EXPECT_TRUE(status.ok()) << status.message();
   return variables;
 }
@@ -133,8 +136,9 @@ inline Status LoadShard(Engine& engine, int table, Shard shard, int64_t rows,
                         const std::vector<Matrix>& variables) {
   std::vector<const float*> pointers;
   for (const Matrix& variable : variables) pointers.push_back(variable.data());
+  SerialExecutor serial;
   return engine.Load(table, shard, pointers, rows,
-                     engine.config().tables[table].dimension);
+                     engine.config().tables[table].dimension, serial);
 }
 
 inline void ExpectStatus(const Status& status, StatusCode code,

@@ -30,6 +30,33 @@ Status TooLarge(const TableConfig& config, int64_t num_variables,
                            available, " are available.");
 }
 
+// What one thread fills or copies at a time is large against the cost of
+// handing it over.
+constexpr int64_t kMinBytesPerRange = 1 << 20;
+
+// Rows that lie one behind the other both in a shard and in its table.
+struct Block {
+  int64_t local_row;
+  int64_t table_row;
+  int64_t num_rows;
+};
+
+// Cuts the rows of a shard into blocks: calls copy(block) for each.
+template <class Copy>
+void ForEachBlock(const ShardRows& shard, int64_t row_bytes, Executor& executor,
+                  const Copy& copy) {
+  ParallelRanges(executor, shard.count, kMinBytesPerRange / row_bytes,
+                 [&](int64_t begin, int64_t end) {
+                   if (shard.stride == 1) {
+                     copy(Block{begin, shard.first + begin, end - begin});
+                     return;
+                   }
+                   for (int64_t r = begin; r < end; ++r) {
+                     copy(Block{r, shard.first + r * shard.stride, 1});
+                   }
+                 });
+}
+
 }  // namespace
 
 Status TableStorage::PlanSize(const TableConfig& config,
@@ -46,28 +73,24 @@ Status TableStorage::PlanSize(const TableConfig& config,
     }
     optimizer_ = std::move(optimizer).value();
   }
-  const int64_t num_variables =
-      1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
-  bytes_ = CountBytes(rows_, dim_, num_variables);
+  bytes_ = CountBytes(rows_, dim_, num_variables());
   if (bytes_ < 0) {
-    return TooLarge(config, num_variables, "more than 2^63", available_bytes);
+    return TooLarge(config, num_variables(), "more than 2^63", available_bytes);
   }
   if (bytes_ > available_bytes) {
-    return TooLarge(config, num_variables, std::to_string(bytes_),
+    return TooLarge(config, num_variables(), std::to_string(bytes_),
                     available_bytes);
   }
   return OkStatus();
 }
 
-Status TableStorage::Allocate(const TableConfig& config) {
-  const int64_t num_variables =
-      1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
-  for (int64_t v = 0; v < num_variables; ++v) {
+Status TableStorage::Allocate(const TableConfig& config, Executor& executor) {
+  for (int v = 0; v < num_variables(); ++v) {
     StatusOr<AlignedBuffer> buffer = AlignedBuffer::Create(rows_ * dim_);
     if (!buffer.ok()) {
       return Status(
           buffer.status().code(),
-          StrCat(TooLarge(config, num_variables, std::to_string(bytes_),
+          StrCat(TooLarge(config, num_variables(), std::to_string(bytes_),
                           AvailableMemoryBytes())
                      .message(),
                  " ", buffer.status().message()));
@@ -77,41 +100,35 @@ Status TableStorage::Allocate(const TableConfig& config) {
     if (v == 0) continue;
     const float initial = optimizer_->slots()[v - 1].initial_value;
     // Memory that is not touched is zero already, and takes up none.
-    if (initial != 0) {
-      std::fill_n(variables_.back().data(), rows_ * dim_, initial);
-    }
+    if (initial == 0) continue;
+    float* const values = pointers_.back();
+    ParallelRanges(executor, rows_ * dim_, kMinBytesPerRange / sizeof(float),
+                   [=](int64_t begin, int64_t end) {
+                     std::fill(values + begin, values + end, initial);
+                   });
   }
   return OkStatus();
 }
 
 void TableStorage::CopyFrom(const ShardRows& shard,
-                            Span<const float* const> values) {
-  for (size_t v = 0; v < variables_.size(); ++v) {
-    if (shard.stride == 1) {
-      std::copy_n(values[v], shard.count * dim_,
-                  pointers_[v] + shard.first * dim_);
-      continue;
+                            Span<const float* const> values,
+                            Executor& executor) {
+  ForEachBlock(shard, row_bytes(), executor, [&](const Block& block) {
+    for (size_t v = 0; v < variables_.size(); ++v) {
+      std::copy_n(values[v] + block.local_row * dim_, block.num_rows * dim_,
+                  pointers_[v] + block.table_row * dim_);
     }
-    for (int64_t r = 0; r < shard.count; ++r) {
-      std::copy_n(values[v] + r * dim_, dim_,
-                  pointers_[v] + (shard.first + r * shard.stride) * dim_);
-    }
-  }
+  });
 }
 
-void TableStorage::CopyTo(const ShardRows& shard,
-                          Span<float* const> values) const {
-  for (size_t v = 0; v < variables_.size(); ++v) {
-    if (shard.stride == 1) {
-      std::copy_n(pointers_[v] + shard.first * dim_, shard.count * dim_,
-                  values[v]);
-      continue;
+void TableStorage::CopyTo(const ShardRows& shard, Span<float* const> values,
+                          Executor& executor) const {
+  ForEachBlock(shard, row_bytes(), executor, [&](const Block& block) {
+    for (size_t v = 0; v < variables_.size(); ++v) {
+      std::copy_n(pointers_[v] + block.table_row * dim_, block.num_rows * dim_,
+                  values[v] + block.local_row * dim_);
     }
-    for (int64_t r = 0; r < shard.count; ++r) {
-      std::copy_n(pointers_[v] + (shard.first + r * shard.stride) * dim_, dim_,
-                  values[v] + r * dim_);
-    }
-  }
+  });
 }
 
 StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
@@ -130,13 +147,12 @@ StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
   return tables;
 }
 
-StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config) {
-  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
-                            PlanTables(config, /*reclaimable_bytes=*/0));
+Status AllocateTables(const EngineConfig& config,
+                      std::vector<TableStorage>& tables, Executor& executor) {
   for (size_t t = 0; t < tables.size(); ++t) {
-    TF_EMBED_RETURN_IF_ERROR(tables[t].Allocate(config.tables[t]));
+    TF_EMBED_RETURN_IF_ERROR(tables[t].Allocate(config.tables[t], executor));
   }
-  return tables;
+  return OkStatus();
 }
 
 }  // namespace tf_embed

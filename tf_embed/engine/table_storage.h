@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tf_embed/base/aligned_buffer.h"
+#include "tf_embed/base/executor.h"
 #include "tf_embed/base/span.h"
 #include "tf_embed/base/status.h"
 #include "tf_embed/engine/config.h"
@@ -25,23 +26,30 @@ class TableStorage {
   // Null in an inference engine that names no optimizer.
   const Optimizer* optimizer() const { return optimizer_.get(); }
   // The parameters and the slot variables.
-  int num_variables() const { return static_cast<int>(variables_.size()); }
+  int num_variables() const {
+    return 1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
+  }
   int64_t bytes() const { return bytes_; }
   TableView view() const { return {rows_, dim_, pointers_[0], slots()}; }
 
   // `values[v]` to or from the given rows of variable v: [shard.count, dim].
-  void CopyFrom(const ShardRows& shard, Span<const float* const> values);
-  void CopyTo(const ShardRows& shard, Span<float* const> values) const;
+  void CopyFrom(const ShardRows& shard, Span<const float* const> values,
+                Executor& executor);
+  void CopyTo(const ShardRows& shard, Span<float* const> values,
+              Executor& executor) const;
 
  private:
   friend StatusOr<std::vector<TableStorage>> PlanTables(
       const EngineConfig& config, int64_t reclaimable_bytes);
-  friend StatusOr<std::vector<TableStorage>> CreateTables(
-      const EngineConfig& config);
+  friend Status AllocateTables(const EngineConfig& config,
+                               std::vector<TableStorage>& tables,
+                               Executor& executor);
   TableStorage() = default;
 
   Status PlanSize(const TableConfig& config, int64_t available_bytes);
-  Status Allocate(const TableConfig& config);
+  Status Allocate(const TableConfig& config, Executor& executor);
+  // Of all variables.
+  int64_t row_bytes() const { return num_variables() * dim_ * sizeof(float); }
   Span<float* const> slots() const {
     return Span<float* const>(pointers_.data() + 1, pointers_.size() - 1);
   }
@@ -59,9 +67,10 @@ class TableStorage {
 StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
                                                int64_t reclaimable_bytes);
 
-// All tables of a populated config: parameters 0, slots at their optimizer's
-// initial value.
-StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config);
+// Gives planned tables their memory: parameters 0, slots at their optimizer's
+// initial value. ResourceExhausted if it is not there by now.
+Status AllocateTables(const EngineConfig& config,
+                      std::vector<TableStorage>& tables, Executor& executor);
 
 }  // namespace tf_embed
 

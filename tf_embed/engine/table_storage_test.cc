@@ -1,11 +1,16 @@
 #include "tf_embed/engine/table_storage.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "tf_embed/base/executor.h"
 #include "tf_embed/base/memory_info.h"
+#include "tf_embed/base/thread_pool.h"
+#include "tf_embed/engine/shard_layout.h"
 
 namespace tf_embed {
 namespace {
@@ -21,8 +26,18 @@ EngineConfig OneTable(int64_t rows, int64_t dim, OptimizerParams params) {
   return config;
 }
 
+StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config,
+                                                 Executor& executor) {
+  auto tables = PlanTables(config, /*reclaimable_bytes=*/0);
+  if (tables.ok()) {
+    TF_EMBED_RETURN_IF_ERROR(AllocateTables(config, *tables, executor));
+  }
+  return tables;
+}
+
 TEST(TableStorageTest, VariablesAreAlignedAndInitialised) {
-  auto tables = CreateTables(OneTable(33, 5, MdlAdagradLightParams{}));
+  SerialExecutor serial;
+  auto tables = CreateTables(OneTable(33, 5, MdlAdagradLightParams{}), serial);
   ASSERT_TRUE(tables.ok()) << tables.status().message();
   const TableStorage& table = (*tables)[0];
   EXPECT_EQ(table.num_variables(), 4);
@@ -40,8 +55,45 @@ TEST(TableStorageTest, VariablesAreAlignedAndInitialised) {
   }
 }
 
+// Large enough for each thread to get several parts of it.
+TEST(TableStorageTest, ThreadsFillAndCopyEachRowOnce) {
+  constexpr int64_t kRows = 100003;
+  constexpr int64_t kDim = 13;
+  ThreadPool pool(3);
+  auto tables = CreateTables(OneTable(kRows, kDim, AdagradParams{}), pool);
+  ASSERT_TRUE(tables.ok()) << tables.status().message();
+  TableStorage& table = (*tables)[0];
+  const float* const slot = table.view().slots[0];
+  EXPECT_EQ(std::count(slot, slot + kRows * kDim, 0.1f), kRows * kDim);
+
+  std::vector<float> weights(kRows * kDim);
+  std::iota(weights.begin(), weights.end(), 0.0f);  // exact below 2^24
+  const std::vector<float> slots(weights.rbegin(), weights.rend());
+  const float* const loaded[] = {weights.data(), slots.data()};
+  table.CopyFrom({0, 1, kRows}, loaded, pool);
+
+  for (ShardingStrategy strategy :
+       {ShardingStrategy::kDiv, ShardingStrategy::kMod}) {
+    for (int64_t shard = 0; shard < 2; ++shard) {
+      const ShardRows rows = RowsOfShard(strategy, kRows, shard, 2);
+      std::vector<float> got_weights(rows.count * kDim);
+      std::vector<float> got_slots(rows.count * kDim);
+      float* const got[] = {got_weights.data(), got_slots.data()};
+      table.CopyTo(rows, got, pool);
+      for (int64_t r = 0; r < rows.count; ++r) {
+        for (int64_t k = 0; k < kDim; ++k) {
+          const int64_t i = (rows.first + r * rows.stride) * kDim + k;
+          ASSERT_EQ(got_weights[r * kDim + k], weights[i]);
+          ASSERT_EQ(got_slots[r * kDim + k], slots[i]);
+        }
+      }
+    }
+  }
+}
+
 TEST(TableStorageTest, ViewsSurviveMoves) {
-  auto created = CreateTables(OneTable(3, 2, AdagradParams{}));
+  SerialExecutor serial;
+  auto created = CreateTables(OneTable(3, 2, AdagradParams{}), serial);
   ASSERT_TRUE(created.ok());
   std::vector<TableStorage> tables = std::move(created).value();
   const float* weights = tables[0].view().weights;
@@ -51,13 +103,14 @@ TEST(TableStorageTest, ViewsSurviveMoves) {
 
 // Nothing is allocated, so the error comes at once.
 TEST(TableStorageTest, SizesAreCheckedBeforeAnythingIsAllocated) {
+  SerialExecutor serial;
   EngineConfig config = OneTable(1000000000, 64, SgdParams{});
   config.tables.push_back(config.tables[0]);
   config.tables[0].vocabulary_size = 1000;
   config.tables[1].name = "big";
   config.tables[1].vocabulary_size = int64_t{1} << 50;
   config.tables[1].optimizer.params = AdamParams{0.9f, 0.999f, 1e-7f};
-  const Status status = CreateTables(config).status();
+  const Status status = CreateTables(config, serial).status();
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(status.message().rfind(
                 "Table 'big' with 1125899906842624 rows of dimension 64 and 2 "
@@ -77,10 +130,25 @@ TEST(TableStorageTest, MemoryToBeFreedCountsAsFree) {
   EXPECT_TRUE(status.ok()) << status.message();
 }
 
+// What was to be freed may still be held by somebody.
+TEST(TableStorageTest, MemoryThatDidNotComeFreeIsAnError) {
+  const int64_t available = AvailableMemoryBytes();
+  const EngineConfig config = OneTable(available / 4 / 8 * 5, 8, SgdParams{});
+  auto tables = PlanTables(config, 5 * available);
+  ASSERT_TRUE(tables.ok()) << tables.status().message();
+  SerialExecutor serial;
+  const Status status = AllocateTables(config, *tables, serial);
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_NE(status.message().find(" bytes of memory are available"),
+            std::string::npos)
+      << status.message();
+}
+
 TEST(TableStorageTest, TablesThatDoNotFitTogetherAreRefused) {
+  SerialExecutor serial;
   EngineConfig config = OneTable(int64_t{1} << 24, 64, SgdParams{});
   config.tables.resize(4096, config.tables[0]);  // 16 TiB
-  const Status status = CreateTables(config).status();
+  const Status status = CreateTables(config, serial).status();
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(status.message().rfind("Table 't' with 16777216 rows", 0), 0u)
       << status.message();

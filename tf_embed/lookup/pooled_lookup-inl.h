@@ -14,8 +14,10 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "tf_embed/lookup/low_precision_rows-inl.h"
 #include "tf_embed/lookup/pooled_lookup.h"
 #include "tf_embed/lookup/prefetch.h"
+#include "tf_embed/lookup/row_format.h"
 #include "tf_embed/lookup/row_sum-inl.h"
 #include "tf_embed/lookup/table_rows-inl.h"
 
@@ -122,35 +124,52 @@ HWY_INLINE void LookupRows(const Rows& rows, const BasicLookupTask<Id>& task,
   }
 }
 
-template <size_t kVecs, typename Id>
+template <template <int64_t> class Rows, size_t kVecs, typename Id>
 HWY_INLINE void LookupFixedWidth(const BasicLookupTask<Id>& task, int64_t begin,
                                  int64_t end) {
   constexpr int64_t kDim = kVecs * hn::MaxLanes(FloatTag());
-  LookupRows<FixedWidth<kVecs>>(FloatRows<kDim>(task.weights, kDim), task,
-                                begin, end);
+  LookupRows<FixedWidth<kVecs>>(Rows<kDim>(task.weights, kDim), task, begin,
+                                end);
+}
+
+// Rows whose format has a version for widths that the compiler knows.
+template <template <int64_t> class Rows, typename Id>
+void LookupFormat(const BasicLookupTask<Id>& task, int64_t begin, int64_t end) {
+  const int64_t lanes = hn::Lanes(FloatTag());
+  if (task.dim == lanes) {
+    LookupFixedWidth<Rows, 1>(task, begin, end);
+  } else if (task.dim == 2 * lanes) {
+    LookupFixedWidth<Rows, 2>(task, begin, end);
+  } else if (task.dim == 4 * lanes) {
+    LookupFixedWidth<Rows, 4>(task, begin, end);
+  } else if (task.dim == 8 * lanes) {
+    LookupFixedWidth<Rows, 8>(task, begin, end);
+  } else {
+    LookupRows<AnyWidth>(Rows<0>(task.weights, task.dim), task, begin, end);
+  }
 }
 
 // Positions [begin, end) of `task`.
 template <typename Id>
 void LookupPositions(const BasicLookupTask<Id>& task, int64_t begin,
                      int64_t end) {
-  if (task.quantization != nullptr) {
-    const SimulatedQuantizationRows rows(task.weights, task.dim,
-                                         *task.quantization);
-    LookupRows<AnyWidth>(rows, task, begin, end);
-    return;
-  }
-  const int64_t lanes = hn::Lanes(FloatTag());
-  if (task.dim == lanes) {
-    LookupFixedWidth<1>(task, begin, end);
-  } else if (task.dim == 2 * lanes) {
-    LookupFixedWidth<2>(task, begin, end);
-  } else if (task.dim == 4 * lanes) {
-    LookupFixedWidth<4>(task, begin, end);
-  } else if (task.dim == 8 * lanes) {
-    LookupFixedWidth<8>(task, begin, end);
-  } else {
-    LookupRows<AnyWidth>(FloatRows<>(task.weights, task.dim), task, begin, end);
+  switch (task.format) {
+    case RowFormat::kFloat32:
+      if (task.quantization != nullptr) {
+        const SimulatedQuantizationRows rows(task.weights, task.dim,
+                                             *task.quantization);
+        LookupRows<AnyWidth>(rows, task, begin, end);
+        return;
+      }
+      return LookupFormat<FloatRows>(task, begin, end);
+    case RowFormat::kBfloat16:
+      return LookupFormat<Bfloat16Rows>(task, begin, end);
+    case RowFormat::kFloat16:
+      return LookupFormat<Float16Rows>(task, begin, end);
+    case RowFormat::kInt8:
+      return LookupFormat<Int8Rows>(task, begin, end);
+    case RowFormat::kInt4:
+      return LookupFormat<Int4Rows>(task, begin, end);
   }
 }
 

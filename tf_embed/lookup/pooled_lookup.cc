@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tf_embed/base/simd_targets.h"
+#include "tf_embed/lookup/row_format.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "tf_embed/lookup/pooled_lookup.cc"
@@ -59,9 +60,10 @@ template <typename Id>
 int64_t CostUpTo(const BasicLookupTask<Id>& task, int64_t p) {
   constexpr int64_t kIdCost = 16;
   constexpr int64_t kPositionCost = 32;
-  const int64_t row_bytes = task.dim * sizeof(float);
+  const int64_t row_bytes = RowBytes(task.format, task.dim);
+  const int64_t output_bytes = task.dim * sizeof(float);
   const int64_t num_ids = task.ids.begin(p) - task.ids.begin(0);
-  return num_ids * (row_bytes + kIdCost) + p * (row_bytes + kPositionCost);
+  return num_ids * (row_bytes + kIdCost) + p * (output_bytes + kPositionCost);
 }
 
 // The first position at which CostUpTo reaches `cost`.
@@ -91,7 +93,9 @@ void LookupTasks(Span<const BasicLookupTask<Id>> tasks, Executor& executor) {
   const int64_t num_pieces = std::min(
       total_cost / kMinPieceCost, executor.num_threads() * kPiecesPerThread);
   if (num_pieces <= 1) {
+    WorkClock clock;
     for (const BasicLookupTask<Id>& task : tasks) {
+      clock.Charge(task.time_ns);
       LookupPositions(task, 0, task.ids.num_positions);
     }
     return;
@@ -109,7 +113,9 @@ void LookupTasks(Span<const BasicLookupTask<Id>> tasks, Executor& executor) {
     // The last task that starts at or before `begin`.
     size_t t = std::upper_bound(starts.begin(), starts.end(), begin) -
                starts.begin() - 1;
+    WorkClock clock;
     for (; t < tasks.size() && starts[t] < end; ++t) {
+      clock.Charge(tasks[t].time_ns);
       LookupPositions(tasks[t], PositionAtCost(tasks[t], begin - starts[t]),
                       PositionAtCost(tasks[t], end - starts[t]));
     }

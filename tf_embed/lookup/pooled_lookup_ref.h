@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tf_embed/lookup/pooled_lookup.h"
+#include "tf_embed/lookup/row_format_ref.h"
 
 namespace tf_embed {
 
@@ -40,11 +41,13 @@ std::vector<LookupElementRef> PooledLookupRef(const BasicLookupTask<Id>& task) {
     for (int64_t k = 0; k < task.dim; ++k) {
       LookupElementRef& element = output[p * task.dim + k];
       for (int64_t j = ids.begin(p); j < ids.end(p); ++j) {
-        double x = task.weights[int64_t{ids.ids[j]} * task.dim + k];
-        if (task.quantization) x = QuantizeRef(x, *task.quantization);
-        const double w = ids.weights.empty() ? 1 : ids.weights[j];
-        element.value += scale * w * x;
-        element.sum_of_magnitudes += std::fabs(scale * w * x);
+        RowElementRef x =
+            RowElement(task.weights, task.format, task.dim, ids.ids[j], k);
+        if (task.quantization) x.code = QuantizeRef(x.code, *task.quantization);
+        const double w = scale * (ids.weights.empty() ? 1 : ids.weights[j]);
+        element.value += w * (x.scale * x.code + x.bias);
+        element.sum_of_magnitudes +=
+            std::fabs(w * x.scale * x.code) + std::fabs(w * x.bias);
         ++element.num_terms;
       }
     }

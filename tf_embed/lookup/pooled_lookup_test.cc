@@ -5,15 +5,20 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "tf_embed/base/simd_targets.h"
 #include "tf_embed/base/thread_pool.h"
 #include "tf_embed/lookup/pooled_lookup_ref.h"
+#include "tf_embed/lookup/row_format.h"
+#include "tf_embed/lookup/row_format_ref.h"
 
 namespace tf_embed {
 namespace {
@@ -31,7 +36,7 @@ struct Example {
   std::vector<Id> ids;
   std::vector<float> weights;
   std::vector<float> scales;
-  std::vector<float> table;
+  std::vector<uint8_t> table;
   SimulatedQuantization quantization{7, -0.5f, 0.75f};
   std::vector<float> output;
   BasicLookupTask<Id> task;
@@ -43,8 +48,47 @@ struct Options {
   bool weighted = false;
   bool scaled = false;
   bool quantized = false;
+  RowFormat format = RowFormat::kFloat32;
   int64_t positions = 13;
 };
+
+template <typename T>
+void Write(T value, uint8_t* place) {
+  std::memcpy(place, &value, sizeof(value));
+}
+
+// A random row: numbers between -1 and 1, or any codes with a scale and a bias.
+void FillRow(RowFormat format, int64_t dim, std::mt19937& rng, uint8_t* row) {
+  std::uniform_real_distribution<float> value(-1, 1);
+  switch (format) {
+    case RowFormat::kFloat32:
+      for (int64_t k = 0; k < dim; ++k) Write(value(rng), row + 4 * k);
+      return;
+    case RowFormat::kBfloat16:
+      for (int64_t k = 0; k < dim; ++k) {
+        uint32_t bits;
+        const float x = value(rng);
+        std::memcpy(&bits, &x, sizeof(bits));
+        Write(static_cast<uint16_t>(bits >> 16), row + 2 * k);
+      }
+      return;
+    case RowFormat::kFloat16:
+      // Any finite number.
+      for (int64_t k = 0; k < dim; ++k) {
+        Write(static_cast<uint16_t>(rng() % 0x7C00 | (rng() % 2) << 15),
+              row + 2 * k);
+      }
+      return;
+    case RowFormat::kInt8:
+    case RowFormat::kInt4: {
+      const int64_t code_bytes = RowBytes(format, dim) - kRowScaleBytes;
+      for (int64_t k = 0; k < code_bytes; ++k) row[k] = rng();
+      Write(value(rng) / 100, row + code_bytes);
+      Write(value(rng), row + code_bytes + 4);
+      return;
+    }
+  }
+}
 
 template <typename Id>
 void Fill(const Options& options, uint32_t seed, Example<Id>& e) {
@@ -76,16 +120,24 @@ void Fill(const Options& options, uint32_t seed, Example<Id>& e) {
     if (options.scaled) e.scales.push_back(value(rng));
   }
   if (options.bags == Bags::kMany) e.ids[1] = e.ids[0];  // a repeated id
-  // One float off, so that no vector of table or output is aligned.
-  e.table.resize(1 + kRows * options.dim);
-  for (float& x : e.table) x = value(rng);
+  // One number off, so that no vector of table or output is aligned. No byte
+  // is left over behind the table: asan sees reads beyond the last row.
+  const int64_t row_bytes = RowBytes(options.format, options.dim);
+  const int64_t offset =
+      RowBytes(options.format, 2) - RowBytes(options.format, 1);  // of int4: 0
+  e.table.resize(offset + kRows * row_bytes);
+  for (int64_t i = 0; i < kRows; ++i) {
+    FillRow(options.format, options.dim, rng,
+            e.table.data() + offset + i * row_bytes);
+  }
   e.output.assign(2 + num_positions * options.dim, kGuard);
   e.task.ids.num_positions = num_positions;
   e.task.ids.offsets = e.offsets;
   e.task.ids.ids = e.ids;
   e.task.ids.weights = e.weights;
   e.task.ids.scales = e.scales;
-  e.task.weights = e.table.data() + 1;
+  e.task.weights = e.table.data() + offset;
+  e.task.format = options.format;
   e.task.dim = options.dim;
   e.task.quantization = options.quantized ? &e.quantization : nullptr;
   e.task.output = e.output.data() + 1;
@@ -117,6 +169,12 @@ INSTANTIATE_TEST_SUITE_P(Targets, PooledLookupTest,
                            return std::string(SimdTargetName(info.param));
                          });
 
+// Formats, and whether quantization is simulated.
+constexpr std::pair<RowFormat, bool> kRowKinds[] = {
+    {RowFormat::kFloat32, false},  {RowFormat::kFloat32, true},
+    {RowFormat::kBfloat16, false}, {RowFormat::kFloat16, false},
+    {RowFormat::kInt8, false},     {RowFormat::kInt4, false}};
+
 template <typename Id>
 void RunAllShapes() {
   SerialExecutor serial;
@@ -125,14 +183,15 @@ void RunAllShapes() {
     for (Bags bags : {Bags::kOneId, Bags::kFew, Bags::kMany, Bags::kAllEmpty}) {
       for (bool weighted : {false, true}) {
         for (bool scaled : {false, true}) {
-          for (bool quantized : {false, true}) {
+          for (const auto& [format, quantized] : kRowKinds) {
             ++seed;
             SCOPED_TRACE(testing::Message()
                          << "dim " << dim << " bags " << static_cast<int>(bags)
                          << " weighted " << weighted << " scaled " << scaled
-                         << " quantized " << quantized << " seed " << seed);
+                         << " quantized " << quantized << " format "
+                         << static_cast<int>(format) << " seed " << seed);
             Example<Id> e;
-            Fill({dim, bags, weighted, scaled, quantized}, seed, e);
+            Fill({dim, bags, weighted, scaled, quantized, format}, seed, e);
             PooledLookup(Span<const BasicLookupTask<Id>>(&e.task, 1), serial);
             ExpectAgreesWithReference(e);
             if (testing::Test::HasFatalFailure()) return;
@@ -164,6 +223,7 @@ TEST_P(PooledLookupTest, ManyTasksGiveTheSameBitsForAnyNumberOfThreads) {
       options.positions = t == 17 ? 0 : t == 5 ? 5000 : 1 + 211 * t % 200;
       options.weighted = t % 2;
       options.scaled = t % 5 == 1;
+      options.format = kRowKinds[t % std::size(kRowKinds)].first;
       Fill(options, 70 + t, examples[t]);
       tasks.push_back(examples[t].task);
     }
@@ -221,6 +281,72 @@ TEST_P(PooledLookupTest, NanAndInfinityStayInTheirColumns) {
   PooledLookup(Span<const LookupTask>(&task, 1), serial);
   EXPECT_TRUE(std::isnan(output[3]));
   EXPECT_EQ(output[17], 3.0f);  // infinity is clipped to 2
+}
+
+// Every number of 16 bits, each alone at its position.
+void ExpectEveryValue(RowFormat format, double (*expected)(uint16_t)) {
+  constexpr int64_t kDim = 256;
+  std::vector<uint16_t> table(1 << 16);
+  std::iota(table.begin(), table.end(), uint16_t{0});
+  std::vector<int64_t> ids(table.size() / kDim);
+  std::iota(ids.begin(), ids.end(), 0);
+  std::vector<float> output(table.size());
+  LookupTask task;
+  task.ids.num_positions = ids.size();
+  task.ids.ids = ids;
+  task.weights = table.data();
+  task.format = format;
+  task.dim = kDim;
+  task.output = output.data();
+  SerialExecutor serial;
+  PooledLookup(Span<const LookupTask>(&task, 1), serial);
+  for (size_t bits = 0; bits < table.size(); ++bits) {
+    const double value = expected(bits);
+    if (std::isfinite(value)) {
+      EXPECT_EQ(output[bits], value) << "bits " << bits;
+    } else if (format == RowFormat::kBfloat16) {
+      EXPECT_EQ(std::isnan(output[bits]), std::isnan(value));
+      EXPECT_EQ(std::isinf(output[bits]), std::isinf(value));
+    }
+  }
+}
+
+TEST_P(PooledLookupTest, EveryBfloat16IsReadExactly) {
+  ExpectEveryValue(RowFormat::kBfloat16, Bfloat16Ref);
+}
+
+TEST_P(PooledLookupTest, EveryFiniteFloat16IsReadExactly) {
+  ExpectEveryValue(RowFormat::kFloat16, Float16Ref);
+}
+
+// One id at a position: one product and one sum, each rounded once, as the
+// stock ops of an export compute it.
+TEST_P(PooledLookupTest, EveryCodeIsScaledAndThenShifted) {
+  const float scale = 0.1f, bias = -7.3f;
+  for (RowFormat format : {RowFormat::kInt8, RowFormat::kInt4}) {
+    const int64_t dim = 256;
+    std::vector<uint8_t> row(RowBytes(format, dim));
+    const int64_t code_bytes = row.size() - kRowScaleBytes;
+    std::iota(row.begin(), row.begin() + code_bytes, uint8_t{0});
+    Write(scale, row.data() + code_bytes);
+    Write(bias, row.data() + code_bytes + 4);
+    const std::vector<int64_t> ids = {0};
+    std::vector<float> output(dim);
+    LookupTask task;
+    task.ids.num_positions = 1;
+    task.ids.ids = ids;
+    task.weights = row.data();
+    task.format = format;
+    task.dim = dim;
+    task.output = output.data();
+    SerialExecutor serial;
+    PooledLookup(Span<const LookupTask>(&task, 1), serial);
+    for (int64_t k = 0; k < dim; ++k) {
+      const float code = RowElement(row.data(), format, dim, 0, k).code;
+      const volatile float product = scale * code;  // no fused multiply-add
+      EXPECT_EQ(output[k], product + bias) << "column " << k;
+    }
+  }
 }
 
 TEST_P(PooledLookupTest, SimulatedQuantizationTakesTheNearestBucket) {

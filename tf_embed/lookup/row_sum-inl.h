@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "hwy/highway.h"
@@ -41,6 +42,60 @@ struct TermRange {
   bool last = true;   // then the sum is scaled
 };
 
+template <class Terms>
+using RowsOf = std::decay_t<decltype(std::declval<Terms>().rows())>;
+
+// Whether what is loaded of a row is multiplied before it is added.
+template <class Terms>
+inline constexpr bool kScaledTerms = Terms::kWeighted || RowsOf<Terms>::kAffine;
+
+// With what; a product that all columns share.
+template <class Terms, class Row>
+HWY_INLINE float Factor(const Terms& terms, int64_t j, const Row* row) {
+  if constexpr (!RowsOf<Terms>::kAffine) {
+    return terms.Weight(j);
+  } else if constexpr (Terms::kWeighted) {
+    return terms.Weight(j) * terms.rows().Scale(row);
+  } else {
+    return terms.rows().Scale(row);
+  }
+}
+
+// The biases of rows that have them: the same for all columns, so they are
+// added up once.
+template <class Terms, bool kAffine = RowsOf<Terms>::kAffine>
+class BiasSum {
+ public:
+  explicit HWY_INLINE BiasSum(FloatTag) {}
+  template <class Row>
+  HWY_INLINE void Add(FloatTag, const Terms&, int64_t, const Row*) {}
+  HWY_INLINE hn::Vec<FloatTag> AddTo(hn::Vec<FloatTag> sum) const {
+    return sum;
+  }
+};
+
+template <class Terms>
+class BiasSum<Terms, true> {
+ public:
+  explicit HWY_INLINE BiasSum(FloatTag d) : sum_(hn::Zero(d)) {}
+  template <class Row>
+  HWY_INLINE void Add(FloatTag d, const Terms& terms, int64_t j,
+                      const Row* row) {
+    const auto bias = hn::Set(d, terms.rows().Bias(row));
+    if constexpr (Terms::kWeighted) {
+      sum_ = hn::MulAdd(hn::Set(d, terms.Weight(j)), bias, sum_);
+    } else {
+      sum_ = hn::Add(sum_, bias);
+    }
+  }
+  HWY_INLINE hn::Vec<FloatTag> AddTo(hn::Vec<FloatTag> sum) const {
+    return hn::Add(sum, sum_);
+  }
+
+ private:
+  hn::Vec<FloatTag> sum_;
+};
+
 // sizeof...(kI) vectors of columns, from column k on. `scale` may be null.
 template <bool kPrefetch, class Terms, size_t... kI>
 HWY_INLINE void SumColumns(const Terms& terms, const TermRange& range,
@@ -51,12 +106,13 @@ HWY_INLINE void SumColumns(const Terms& terms, const TermRange& range,
   const size_t lanes = hn::Lanes(d);
   float* const out = output + k;
   V sum[] = {((void)kI, hn::Zero(d))...};
+  BiasSum<Terms> biases(d);
   if (!range.first) ((sum[kI] = hn::LoadU(d, out + kI * lanes)), ...);
   for (int64_t j = range.begin; j < range.end; ++j) {
     if constexpr (kPrefetch) terms.Prefetch(j);
     const auto* row = terms.Row(j);
-    if constexpr (Terms::kWeighted) {
-      const V w = hn::Set(d, terms.Weight(j));
+    if constexpr (kScaledTerms<Terms>) {
+      const V w = hn::Set(d, Factor(terms, j, row));
       ((sum[kI] =
             hn::MulAdd(w, terms.rows().Load(d, row, k + kI * lanes), sum[kI])),
        ...);
@@ -64,7 +120,9 @@ HWY_INLINE void SumColumns(const Terms& terms, const TermRange& range,
       ((sum[kI] = hn::Add(sum[kI], terms.rows().Load(d, row, k + kI * lanes))),
        ...);
     }
+    biases.Add(d, terms, j, row);
   }
+  ((sum[kI] = biases.AddTo(sum[kI])), ...);
   if (scale != nullptr && range.last) {
     const V s = hn::Set(d, *scale);
     ((sum[kI] = hn::Mul(s, sum[kI])), ...);
@@ -80,14 +138,18 @@ HWY_INLINE void SumTailColumns(const Terms& terms, const TermRange& range,
   const FloatTag d;
   using V = hn::Vec<FloatTag>;
   V sum = range.first ? hn::Zero(d) : hn::LoadN(d, output + k, n);
+  BiasSum<Terms> biases(d);
   for (int64_t j = range.begin; j < range.end; ++j) {
-    const V x = terms.rows().LoadN(d, terms.Row(j), k, n);
-    if constexpr (Terms::kWeighted) {
-      sum = hn::MulAdd(hn::Set(d, terms.Weight(j)), x, sum);
+    const auto* row = terms.Row(j);
+    const V x = terms.rows().LoadN(d, row, k, n);
+    if constexpr (kScaledTerms<Terms>) {
+      sum = hn::MulAdd(hn::Set(d, Factor(terms, j, row)), x, sum);
     } else {
       sum = hn::Add(sum, x);
     }
+    biases.Add(d, terms, j, row);
   }
+  sum = biases.AddTo(sum);
   if (scale != nullptr && range.last) sum = hn::Mul(hn::Set(d, *scale), sum);
   hn::StoreN(sum, d, output + k, n);
 }

@@ -322,6 +322,7 @@ void SparseUpdateScratch::Impl::RunPieceOf(Piece& piece, Workspace& workspace) {
 }
 
 void SparseUpdateScratch::Impl::RunPiece(Piece& piece) {
+  const WorkClock clock(plans[piece.plan].update->time_ns);
   Workspace* const workspace = workspaces.Take();
   switch (plans[piece.plan].form) {
     case Form::kPlain:
@@ -352,6 +353,7 @@ void SparseUpdateScratch::Impl::CutChunks(int64_t plan_index) {
 void SparseUpdateScratch::Impl::CountChunk(int64_t chunk_index) {
   const Chunk& chunk = chunks[chunk_index];
   const TablePlan& plan = plans[chunk.plan];
+  const WorkClock clock(plan.update->time_ns);
   int64_t* const counts = &places[first_place[chunk_index]];
   std::fill_n(counts, plan.num_buckets(), 0);
   ForEachContribution(
@@ -378,6 +380,7 @@ void SparseUpdateScratch::Impl::DealChunkOf(int64_t chunk_index) {
 }
 
 void SparseUpdateScratch::Impl::DealChunk(int64_t chunk_index) {
+  const WorkClock clock(plans[chunks[chunk_index].plan].update->time_ns);
   switch (plans[chunks[chunk_index].plan].form) {
     case Form::kPlain:
       DealChunkOf<PlainContribution>(chunk_index);

@@ -6,6 +6,7 @@
 
 #include "tf_embed/base/executor.h"
 #include "tf_embed/base/span.h"
+#include "tf_embed/base/work_clock.h"
 #include "tf_embed/lookup/pooled_ids.h"
 #include "tf_embed/optimizers/optimizer.h"
 
@@ -26,6 +27,8 @@ struct TableUpdate {
   // feature by feature.
   Span<const GradientSource> sources;
   int64_t rows_touched = 0;  // out: unique rows that had an id
+  // If not null, gets the time that threads spend on this table, summed.
+  TimeCounter* time_ns = nullptr;
 };
 
 // Memory kept from step to step, so that a steady state allocates nothing.

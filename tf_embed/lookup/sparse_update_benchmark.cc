@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -84,6 +85,23 @@ Setting MakeSetting(const WorkloadSpec& spec, IdDistribution distribution,
   return s;
 }
 
+// The setting of the benchmark that runs: each is called several times, to find
+// how often to repeat it.
+Setting& SettingOf(const WorkloadSpec& spec, IdDistribution distribution,
+                   const OptimizerParams& params) {
+  static std::unique_ptr<Setting> current;
+  static std::tuple<std::string, IdDistribution, size_t> current_key;
+  const std::tuple<std::string, IdDistribution, size_t> key(
+      spec.name, distribution, params.index());
+  if (current == nullptr || current_key != key) {
+    current.reset();  // before the next is made: both may not fit
+    current =
+        std::make_unique<Setting>(MakeSetting(spec, distribution, params));
+    current_key = key;
+  }
+  return *current;
+}
+
 // Runs one more step on the first table, and the optimizer row by row beside.
 bool IsCorrect(TableUpdate update, Executor& executor) {
   const int64_t dim = update.table.dim;
@@ -122,7 +140,7 @@ bool IsCorrect(TableUpdate update, Executor& executor) {
 void BM_SparseUpdate(benchmark::State& state, const WorkloadSpec& spec,
                      IdDistribution distribution, const OptimizerParams& params,
                      int num_threads) {
-  Setting setting = MakeSetting(spec, distribution, params);
+  Setting& setting = SettingOf(spec, distribution, params);
   ThreadPool pool(num_threads);
   SparseUpdateScratch scratch;
   int64_t num_contributions = 0;

@@ -5,6 +5,8 @@
 //   row_bytes()          what a row occupies
 //   Load(d, row, k)      columns [k, k + Lanes(d)) as floats
 //   LoadN(d, row, k, n)  columns [k, k + n), n < Lanes(d); the rest undefined
+//   kAffine              if true, a column is Scale(row) * Load(...) +
+//   Bias(row)
 
 // Per-target include guard.
 #if defined(TF_EMBED_TF_EMBED_LOOKUP_TABLE_ROWS_INL_H_) == \
@@ -33,7 +35,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 template <int64_t kDim = 0>
 class FloatRows {
  public:
-  FloatRows(const float* table, int64_t dim) : table_(table), dim_(dim) {}
+  static constexpr bool kAffine = false;
+
+  FloatRows(const void* table, int64_t dim)
+      : table_(static_cast<const float*>(table)), dim_(dim) {}
 
   HWY_INLINE size_t row_bytes() const { return dim() * sizeof(float); }
   HWY_INLINE const float* Row(int64_t id) const { return table_ + id * dim(); }
@@ -58,7 +63,9 @@ class FloatRows {
 //   floor((clip(x, lower, upper) - lower) / quantum + 0.5) * quantum + lower
 class SimulatedQuantizationRows {
  public:
-  SimulatedQuantizationRows(const float* table, int64_t dim,
+  static constexpr bool kAffine = false;
+
+  SimulatedQuantizationRows(const void* table, int64_t dim,
                             const SimulatedQuantization& quantization)
       : rows_(table, dim),
         lower_(*quantization.lower),

@@ -9,6 +9,7 @@ from tensorflow.python.framework import auto_control_deps_utils, ops
 from tensorflow.python.ops import resource_variable_ops
 
 from tf_embed.serving import _own_ops
+from tf_embed.serving._low_precision import LowPrecisionTable, storage_of
 
 # In a function, lookups wait for updates of their tables, but not for each
 # other, and none runs whose result nobody uses.
@@ -22,7 +23,7 @@ class FusedFeature:
 
     Attributes:
       name: for error messages.
-      table: float32 variable or tensor, [V, D].
+      table: float32 variable or tensor [V, D], or a LowPrecisionTable.
       form: how ids become output positions.
       combiner: "sum", "mean" or "sqrtn".
       sequence_length: of the sequence forms.
@@ -109,6 +110,8 @@ class FusedInputs:
 def _table_input(table: Any) -> tf.Tensor:
     if isinstance(table, tf.Tensor):
         return table
+    if isinstance(table, LowPrecisionTable):
+        table = table.variable
     resource_variable_ops.variable_accessed(table)
     return table.handle
 
@@ -116,9 +119,11 @@ def _table_input(table: Any) -> tf.Tensor:
 def fused_lookup(features: Sequence[FusedFeature]) -> list[tf.Tensor]:
     """Looks up all features in one op; the activations of each."""
     inputs = FusedInputs.of(features)
+    formats = [storage_of(table) for table in inputs.tables]
     outputs = _own_ops.fused_embedding_lookup(
         tables=[_table_input(table) for table in inputs.tables],
         num_features=len(features),
+        table_formats=formats if set(formats) != {"float32"} else [],
         **inputs.arguments,
     )
     return [
@@ -160,6 +165,11 @@ def _split_inputs(op: Any) -> tuple[list[Any], dict[str, list[Any]]]:
 
 @ops.RegisterGradient("TfEmbed>FusedEmbeddingLookup")  # type: ignore[untyped-decorator]
 def _fused_lookup_gradient(op: Any, *gradients: Any) -> list[Any]:
+    if op.get_attr("table_formats"):
+        raise NotImplementedError(
+            "Lookups in quantized tables have no gradient: train with the"
+            " embedding object that they were made from."
+        )
     tables, arguments = _split_inputs(op)
     attrs = {name: op.get_attr(name) for name in _FEATURE_ATTRS}
     dense = [tf.convert_to_tensor(gradient) for gradient in gradients]

@@ -1,6 +1,7 @@
 """serving_embedding_lookup: TensorFlow's rules, one fused op."""
 
 import math
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,15 @@ from tensorflow.python.tpu import tpu_embedding_for_serving
 from tensorflow.python.util import nest
 
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
+from tf_embed.serving._low_precision import LowPrecisionTable
 
-_ID_TYPES = (tf.int32, tf.int64)
-_COMBINERS = ("sum", "mean", "sqrtn")
+ID_TYPES = (tf.int32, tf.int64)
+COMBINERS = ("sum", "mean", "sqrtn")
 
 
 def _fusible_table(table: Any) -> bool:
+    if isinstance(table, LowPrecisionTable):
+        return True
     if not isinstance(table, (tf.Tensor, resource_variable_ops.BaseResourceVariable)):
         return False
     return bool(
@@ -28,7 +32,7 @@ def _fusible_table(table: Any) -> bool:
     )
 
 
-def _check(path: str, inp: Any, weight: Any, feature: Any) -> None:
+def check_input(path: str, inp: Any, weight: Any, feature: Any) -> None:
     """The errors that depend on types and configuration only."""
     if weight is not None:
         if isinstance(inp, tf.Tensor):
@@ -59,12 +63,20 @@ def _check(path: str, inp: Any, weight: Any, feature: Any) -> None:
         )
 
 
+def _is_sparse_sequence(inp: tf.SparseTensor, feature: Any) -> bool:
+    return (
+        feature.max_sequence_length > 0
+        and not feature.output_shape
+        and inp.shape.rank in (None, 2)
+    )
+
+
 def _plan_sparse(
     path: str, inp: tf.SparseTensor, weight: Any, table: Any, feature: Any
 ) -> FusedFeature | None:
     rank = inp.shape.rank
     length = feature.max_sequence_length
-    if length > 0 and not feature.output_shape and rank in (None, 2):
+    if _is_sparse_sequence(inp, feature):
         form = "sparse_sequence"
     else:
         if length > 0:
@@ -161,9 +173,9 @@ def _plan(
     """
     ids = inp if isinstance(inp, tf.Tensor) else inp.values
     if (
-        ids.dtype not in _ID_TYPES
+        ids.dtype not in ID_TYPES
         or not _fusible_table(table)
-        or feature.table.combiner not in _COMBINERS
+        or feature.table.combiner not in COMBINERS
     ):
         return None
     if isinstance(inp, tf.SparseTensor):
@@ -197,7 +209,7 @@ def match_features(
         )
     matched = []
     for (path, inp), weight in zip(flat_inputs, flat_weights, strict=True):
-        _check(path, inp, weight, features[path])
+        check_input(path, inp, weight, features[path])
         matched.append((path, inp, weight, features[path]))
     return matched
 
@@ -216,6 +228,32 @@ def plan_features(
         )
         for path, inp, weight, feature in matched
     ]
+
+
+def _stock_lookup(inp: Any, weight: Any, table: Any, feature: Any) -> Any:
+    """The lookup of one feature by TensorFlow's own ops.
+
+    One at a time: TensorFlow before 2.21 takes no subset of the features.
+    """
+    if isinstance(table, LowPrecisionTable):
+        if isinstance(inp, tf.Tensor):
+            return table.lookup(inp)
+        rows, ids = table.compact(inp.values)
+        table = rows
+        if isinstance(inp, tf.RaggedTensor):
+            inp = inp.with_values(ids)
+        else:
+            # The one place where TensorFlow insists on a variable.
+            if _is_sparse_sequence(inp, feature):
+                table = types.SimpleNamespace(read_value=lambda: rows)
+            inp = tf.SparseTensor(inp.indices, ids, inp.dense_shape)
+    (output,) = tpu_embedding_for_serving.cpu_embedding_lookup(
+        [inp],
+        None if weight is None else [weight],
+        {feature.table: table},
+        [feature],
+    )
+    return output
 
 
 def serving_embedding_lookup(
@@ -238,7 +276,8 @@ def serving_embedding_lookup(
         int32 or int64 ids; a subset of `feature_config` by path.
       weights: None, or a structure like `inputs`; None for inputs without
         weights.
-      tables: TableConfig to variable or tensor, [V, D].
+      tables: TableConfig to variable or tensor [V, D], or to what
+        `embedding_tables` of a quantized object has.
       feature_config: nested structure of
         `tf.tpu.experimental.embedding.FeatureConfig`.
       fused_export: whether a SavedModel gets the fused op. It is then loaded
@@ -264,20 +303,18 @@ def serving_embedding_lookup(
     ...     embedding.FeatureConfig(table=table)).numpy().tolist()
     [[6.0, 8.0], [3.0, 4.0]]
     """
-    if save_context.in_save_context() and not fused_export:
-        return tpu_embedding_for_serving.cpu_embedding_lookup(
-            inputs, weights, tables, feature_config
-        )
     matched = match_features(inputs, weights, feature_config)
-    plans = plan_features(matched, tables)
+    # One statement: AutoGraph cannot convert an annotation in a branch.
+    stock_only = save_context.in_save_context() and not fused_export
+    plans: list[FusedFeature | None] = (
+        [None] * len(matched) if stock_only else plan_features(matched, tables)
+    )
     fused = [plan for plan in plans if plan is not None]
     activations = iter(fused_lookup(fused) if fused else ())
     outputs = []
     for plan, (_, inp, weight, feature) in zip(plans, matched, strict=True):
         if plan is not None:
             outputs.append(next(activations))
-            continue
-        outputs += tpu_embedding_for_serving.cpu_embedding_lookup(
-            [inp], None if weight is None else [weight], tables, [feature]
-        )
+        else:
+            outputs.append(_stock_lookup(inp, weight, tables[feature.table], feature))
     return nest.pack_sequence_as(inputs, outputs)

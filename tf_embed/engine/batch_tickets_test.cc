@@ -1,4 +1,4 @@
-#include "xla/batch_tickets.h"
+#include "tf_embed/engine/batch_tickets.h"
 
 #include <memory>
 
@@ -17,7 +17,7 @@ class BatchTicketsTest : public testing::Test {
 
 TEST_F(BatchTicketsTest, ATicketIsFoundAsOftenAsItIsAskedFor) {
   const ReceivedBatches batches(3);
-  const int64_t ticket = tickets_.Add({engine_, batches});
+  const int64_t ticket = tickets_.Add({engine_, {}, batches});
   EXPECT_NE(ticket, 0);
   BatchTickets::Entry entry;
   for (int i = 0; i < 2; ++i) {
@@ -30,13 +30,13 @@ TEST_F(BatchTicketsTest, ATicketIsFoundAsOftenAsItIsAskedFor) {
 TEST_F(BatchTicketsTest, WhatWasNeverGivenOutIsNotFound) {
   BatchTickets::Entry entry;
   EXPECT_FALSE(tickets_.Find(0, &entry));
-  EXPECT_FALSE(tickets_.Find(tickets_.Add({engine_, {}}) + 1, &entry));
+  EXPECT_FALSE(tickets_.Find(tickets_.Add({engine_, {}, {}}) + 1, &entry));
 }
 
 TEST_F(BatchTicketsTest, TheOldestOfManyIsForgotten) {
-  const int64_t first = tickets_.Add({engine_, {}});
+  const int64_t first = tickets_.Add({engine_, {}, {}});
   int64_t last = 0;
-  for (int i = 0; i < 256; ++i) last = tickets_.Add({engine_, {}});
+  for (int i = 0; i < 256; ++i) last = tickets_.Add({engine_, {}, {}});
   BatchTickets::Entry entry;
   EXPECT_FALSE(tickets_.Find(first, &entry));
   EXPECT_TRUE(tickets_.Find(first + 1, &entry));
@@ -44,9 +44,9 @@ TEST_F(BatchTicketsTest, TheOldestOfManyIsForgotten) {
 }
 
 TEST_F(BatchTicketsTest, TicketsOfAReplacedEngineAreForgotten) {
-  const int64_t old = tickets_.Add({engine_, {}});
+  const int64_t old = tickets_.Add({engine_, {}, {}});
   engine_.reset();
-  tickets_.Add({engine_, {}});
+  tickets_.Add({engine_, {}, {}});
   BatchTickets::Entry entry;
   EXPECT_FALSE(tickets_.Find(old, &entry));
 }

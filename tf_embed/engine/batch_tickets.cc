@@ -1,6 +1,11 @@
-#include "xla/batch_tickets.h"
+#include "tf_embed/engine/batch_tickets.h"
 
 namespace tf_embed {
+
+BatchTickets& BatchTickets::Global() {
+  static auto* tickets = new BatchTickets;
+  return *tickets;
+}
 
 int64_t BatchTickets::Add(Entry entry) {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -9,7 +14,8 @@ int64_t BatchTickets::Add(Entry entry) {
                                entries_.front().second.engine.expired())) {
     entries_.pop_front();
   }
-  entries_.emplace_back(++last_, std::move(entry));
+  last_ = last_ == INT32_MAX ? 1 : last_ + 1;
+  entries_.emplace_back(last_, std::move(entry));
   return last_;
 }
 

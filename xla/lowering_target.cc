@@ -1,0 +1,25 @@
+#include "xla/lowering_target.h"
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "tensorflow/compiler/tf2xla/xla_compiler.h"
+#include "tensorflow/compiler/tf2xla/xla_op_registry.h"
+#include "tensorflow/core/tpu/tpu_defs.h"
+
+namespace tf_embed {
+
+absl::StatusOr<LoweringTarget> FindLoweringTarget(
+    const tensorflow::XlaOpKernelContext* ctx) {
+  const std::string& device = ctx->compiler()->options().device_type.type();
+  if (device == tensorflow::DEVICE_CPU_XLA_JIT) return LoweringTarget::kCpu;
+  if (device == tensorflow::DEVICE_TPU_XLA_JIT) return LoweringTarget::kTpu;
+  return absl::UnimplementedError(absl::StrCat(
+      ctx->op_kernel_context()->op_kernel().type_string(), " is compiled for ",
+      device,
+      ", but the embedding engine of tf_embed lives on the CPU. Place the "
+      "compiled function on a CPU, or call the op outside of it"));
+}
+
+}  // namespace tf_embed
