@@ -120,8 +120,28 @@ class QuantizedEmbedding(tf.Module):  # type: ignore[misc]
     sums and results are float32. In a `tf.Module` that is exported, it writes
     stock ops, or the fused one where `fused_export` was asked for.
 
+    Args:
+      feature_config: nested structure of
+        `tf.tpu.experimental.embedding.FeatureConfig`.
+      stored: how each TableConfig is stored, and its variable.
+      report: what `quantize` found.
+      fused_export: as in `quantize`.
+
     Attributes:
       report: size and error of each table.
+
+    Example:
+
+    >>> import tensorflow as tf, tf_embed
+    >>> embedding = tf.tpu.experimental.embedding
+    >>> table = embedding.TableConfig(
+    ...     vocabulary_size=3, dim=2, initializer=embedding.RowIdInitializer())
+    >>> layer = tf_embed.TPUEmbeddingForServing(
+    ...     embedding.FeatureConfig(table=table), optimizer=None)
+    >>> layer.build()
+    >>> tf_embed.quantize(layer, "int8")(tf.constant([2, 1])).numpy()
+    array([[2., 2.],
+           [1., 1.]], dtype=float32)
     """
 
     def __init__(
@@ -131,15 +151,6 @@ class QuantizedEmbedding(tf.Module):  # type: ignore[misc]
         report: QuantizationReport,
         fused_export: bool,
     ) -> None:
-        """Not for users: see `tf_embed.quantize`.
-
-        Args:
-          feature_config: nested structure of
-            `tf.tpu.experimental.embedding.FeatureConfig`.
-          stored: how each TableConfig is stored, and its variable.
-          report: what `quantize` found.
-          fused_export: as in `quantize`.
-        """
         super().__init__(name="quantized_embedding")
         self._feature_config = feature_config
         # Under the names of the tables, for checkpoints and exports.

@@ -141,13 +141,13 @@ class TPUEmbeddingV0(tpu_embedding_v1.TPUEmbeddingV0):  # type: ignore[misc]
 
     Example:
 
-    >>> import tensorflow as tf, tf_embed  # doctest: +SKIP
+    >>> import tensorflow as tf, tf_embed
     >>> embedding = tf.tpu.experimental.embedding
-    >>> strategy = tf.distribute.TPUStrategy(resolver)
-    >>> with strategy.scope():
+    >>> table = embedding.TableConfig(vocabulary_size=4, dim=2)
+    >>> strategy = tf.distribute.TPUStrategy(resolver)  # doctest: +SKIP
+    >>> with strategy.scope():  # doctest: +SKIP
     ...     layer = tf_embed.TPUEmbeddingV0(
-    ...         embedding.FeatureConfig(embedding.TableConfig(4, 2)),
-    ...         embedding.SGD(0.1))
+    ...         embedding.FeatureConfig(table=table), embedding.SGD(0.1))
     """
 
     def _stock_lookup(self, inp: Any, weight: Any, table: Any, feature: Any) -> Any:
