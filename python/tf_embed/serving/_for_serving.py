@@ -7,13 +7,19 @@ import tensorflow as tf
 from tensorflow.python.tpu import tpu_embedding_for_serving
 from tensorflow.python.util import nest
 
-from tf_embed.serving._fused_lookup import FusedFeature
-from tf_embed.serving._fused_update import fused_update
+from tf_embed.serving._fused_update import fused_update, update_tables
 from tf_embed.serving._lookup import (
     match_features,
     plan_features,
     serving_embedding_lookup,
 )
+
+
+def _rows(gradient: Any, table: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """The rows that a gradient is for, and their gradients."""
+    if isinstance(gradient, tf.IndexedSlices):
+        return gradient.indices, gradient.values
+    return tf.range(tf.shape(table)[0]), tf.convert_to_tensor(gradient)
 
 
 class TPUEmbeddingForServing(
@@ -115,36 +121,13 @@ class TPUEmbeddingForServing(
         >>> variables[0].numpy().tolist()
         [[-0.5], [0.0]]
         """
-        names = {
-            id(variable): config.name
-            for config, variable in self.embedding_tables.items()
-        }
-        features = []
-        values = []
-        for gradient, table in grads_and_vars:
-            if id(table) not in names:
-                raise ValueError(
-                    f"{getattr(table, 'name', table)} is no table of this embedding"
-                    " object."
-                )
-            if gradient is None:
-                continue
-            if not isinstance(gradient, tf.IndexedSlices):
-                rows = tf.range(tf.shape(table)[0])
-                gradient = tf.IndexedSlices(tf.convert_to_tensor(gradient), rows)
-            features.append(
-                FusedFeature(
-                    name=names[id(table)],
-                    table=table,
-                    form="dense",
-                    combiner="sum",
-                    ids=gradient.indices,
-                )
-            )
-            values.append(gradient.values)
-        if not features:
-            return None
-        return fused_update(features, values, self._table_config, self._variables)
+        return update_tables(
+            grads_and_vars,
+            self.embedding_tables,
+            _rows,
+            self._table_config,
+            self._variables,
+        )
 
     def apply_activation_gradients(
         self, features: Any, gradients: Any, weights: Any | None = None

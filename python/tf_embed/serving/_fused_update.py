@@ -1,6 +1,6 @@
 """The fused optimizer step as a function of features and their gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -74,3 +74,52 @@ def fused_update(
         config=_config(configs),
         **inputs.arguments,
     )
+
+
+def update_tables(
+    grads_and_vars: Iterable[tuple[Any, Any]],
+    tables: Mapping[Any, Any],
+    rows_of: Callable[[Any, Any], tuple[tf.Tensor, tf.Tensor]],
+    table_configs: Sequence[Any],
+    variables: Mapping[str, Mapping[str, Any]],
+) -> Any:
+    """`fused_update` for gradients of whole tables.
+
+    Args:
+      grads_and_vars: pairs of a gradient, or None, and a table.
+      tables: TableConfig to table, of all that may be updated.
+      rows_of: gives, for a gradient and its table, the rows that have a gradient
+        and what it is.
+      table_configs: as in `fused_update`.
+      variables: as in `fused_update`.
+
+    Returns:
+      The operation in graph mode, otherwise None.
+
+    Raises:
+      ValueError: a variable is none of `tables`.
+    """
+    names = {id(table): config.name for config, table in tables.items()}
+    features = []
+    values = []
+    for gradient, table in grads_and_vars:
+        if id(table) not in names:
+            raise ValueError(
+                f"{getattr(table, 'name', table)} is no table of this embedding object."
+            )
+        if gradient is None:
+            continue
+        rows, value = rows_of(gradient, table)
+        features.append(
+            FusedFeature(
+                name=names[id(table)],
+                table=table,
+                form="dense",
+                combiner="sum",
+                ids=rows,
+            )
+        )
+        values.append(value)
+    if not features:
+        return None
+    return fused_update(features, values, table_configs, variables)

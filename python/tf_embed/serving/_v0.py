@@ -12,7 +12,7 @@ from tensorflow.python.util import nest
 
 from tf_embed import virtual_tpu
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
-from tf_embed.serving._fused_update import fused_update
+from tf_embed.serving._fused_update import update_tables
 from tf_embed.serving._lookup import COMBINERS, ID_TYPES, check_input
 
 
@@ -229,34 +229,13 @@ class TPUEmbeddingV0(tpu_embedding_v1.TPUEmbeddingV0):  # type: ignore[misc]
             raise RuntimeError(
                 "TPUEmbeddingV0.apply_gradients is to be called in strategy.run."
             )
-        names = {id(table): config.name for config, table in self._tables()}
-        features = []
-        values = []
-        for gradient, table in grads_and_vars:
-            if id(table) not in names:
-                raise ValueError(
-                    f"{getattr(table, 'name', table)} is no table of this embedding"
-                    " object."
-                )
-            if gradient is None:
-                continue
-            rows, value = _summed_rows(replica, gradient)
-            features.append(
-                FusedFeature(
-                    name=names[id(table)],
-                    table=table,
-                    form="dense",
-                    combiner="sum",
-                    ids=rows,
-                )
-            )
-            values.append(value)
-        if not features:
-            return None
-        return fused_update(features, values, self._table_config, self._variables)
-
-    def _tables(self) -> Any:
-        return self.embedding_tables.items()
+        return update_tables(
+            grads_and_vars,
+            self.embedding_tables,
+            lambda gradient, _: _summed_rows(replica, gradient),
+            self._table_config,
+            self._variables,
+        )
 
 
 def _summed_rows(replica: Any, gradient: Any) -> tuple[tf.Tensor, tf.Tensor]:
