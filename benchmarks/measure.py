@@ -43,8 +43,9 @@ class Result:
     p10_us: float
     # Median of the C++ core, which took turns with this system; 0: it did not.
     core_us: float
-    # Of a lookup by one thread: useful bytes of rows a second, as a fraction of
-    # random-row reads.
+    # Of a lookup: bytes of random rows that as many threads read a second, and the
+    # useful bytes of rows as a fraction of that.
+    bandwidth: float = 0.0
     of_bandwidth: float = 0.0
 
     @property
@@ -196,13 +197,13 @@ def _cpus(threads: int) -> list[int]:
 
 
 def random_row_bandwidth(
-    row_bytes: int, pythons: dict[str, str], logs: pathlib.Path
+    row_bytes: int, threads: int, pythons: dict[str, str], logs: pathlib.Path
 ) -> float:
-    """Bytes per second of random-row reads by one thread, right now."""
+    """Bytes per second of random-row reads, right now."""
     worker = Worker(SYSTEMS["core"], pythons, logs / "bandwidth.log")
     try:
-        worker.pin(_cpus(1))
-        return float(worker.ask("bandwidth", row_bytes))
+        worker.pin(_cpus(threads))
+        return float(worker.ask("bandwidth", row_bytes, threads))
     finally:
         worker.close()
 
@@ -290,18 +291,20 @@ def with_bandwidth(
     logs: pathlib.Path,
     say: Say,
 ) -> list[Result]:
-    """Sets `of_bandwidth` of the lookups."""
+    """Sets `bandwidth` and `of_bandwidth` of the lookups."""
     w = setting.workload
     has_lookups = any(result.kind == "forward" for result in results)
-    if setting.threads > 1 or w.latency or not has_lookups:
+    if w.latency or not has_lookups:
         return results
     say("measuring random-row reads")
     row_bytes = 4 * w.dim
-    limit = random_row_bandwidth(row_bytes, pythons, logs)
+    limit = random_row_bandwidth(row_bytes, setting.threads, pythons, logs)
     batch_bytes = w.mean_ids * row_bytes
     return [
         dataclasses.replace(
-            result, of_bandwidth=batch_bytes / (result.median_us * 1e-6) / limit
+            result,
+            bandwidth=limit,
+            of_bandwidth=batch_bytes / (result.median_us * 1e-6) / limit,
         )
         # Of rows of float32, as the limit is.
         if result.kind == "forward" and SYSTEMS[result.system].row_share == 1

@@ -29,10 +29,11 @@ def _results(runs: list[dict[str, Any]]) -> list[Result]:
     return list(latest.values())
 
 
-def _case(result: Result) -> str:
+def _case(result: Result, threads: bool = True) -> str:
     parts = [result.workload, result.distribution, result.optimizer]
-    threads = f"{result.threads} threads" if result.threads > 1 else ""
-    return " ".join(part for part in (*parts, threads) if part)
+    if threads and result.threads > 1:
+        parts.append(f"{result.threads} threads")
+    return " ".join(part for part in parts if part)
 
 
 def _cell(result: Result) -> str:
@@ -47,6 +48,25 @@ def _cell(result: Result) -> str:
     return cell
 
 
+def _table(cells: dict[tuple[str, str], str], rows: dict[str, str]) -> list[str]:
+    """A column a case; a row for each key of `rows` that has a cell."""
+    cases = dict.fromkeys(case for case, _ in cells)
+    texts = {
+        title: [cells.get((case, key), "") for case in cases]
+        for key, title in rows.items()
+    }
+    return [
+        "| | " + " | ".join(cases) + " |",
+        "| --- |" + " ---: |" * len(cases),
+        *(
+            f"| {title} | " + " | ".join(row) + " |"
+            for title, row in texts.items()
+            if any(row)
+        ),
+        "",
+    ]
+
+
 def _markdown(results: list[Result], kind: str) -> list[str]:
     chosen = [r for r in results if r.kind == kind]
     if not chosen:
@@ -57,24 +77,30 @@ def _markdown(results: list[Result], kind: str) -> list[str]:
         for r in results
         if r.kind == "empty" and kind == "forward"
     }
-    cases = dict.fromkeys(case for case, _ in cells)
-    rows = []
+    rows = {}
     for name, system in SYSTEMS.items():
-        for key, title in (
-            (name, system.title),
-            (f"{name} empty", f"{system.title}: empty function"),
-        ):
-            texts = [cells.get((case, key), "") for case in cases]
-            if any(texts):
-                rows.append(f"| {title} | " + " | ".join(texts) + " |")
-    return [
-        f"## {_KINDS[kind]}",
-        "",
-        "| | " + " | ".join(cases) + " |",
-        "| --- |" + " ---: |" * len(cases),
-        *rows,
-        "",
-    ]
+        rows[name] = system.title
+        rows[f"{name} empty"] = f"{system.title}: empty function"
+    return [f"## {_KINDS[kind]}", "", *_table(cells, rows)]
+
+
+def _more_threads(results: list[Result]) -> list[str]:
+    """How many times as fast several threads are as one."""
+    alone = {(_case(r), r.kind, r.system): r for r in results if r.threads == 1}
+    cells = {}
+    for result in results:
+        one = alone.get((_case(result, threads=False), result.kind, result.system))
+        if result.threads == 1 or one is None:
+            continue
+        case = f"{_case(result)} {result.kind if not result.optimizer else ''}".strip()
+        cells[case, result.system] = f"{one.median_us / result.median_us:.2f}x"
+        if one.bandwidth and result.bandwidth:
+            cells[case, "limit"] = f"{result.bandwidth / one.bandwidth:.2f}x"
+    if not cells:
+        return []
+    rows = {name: system.title for name, system in SYSTEMS.items()}
+    rows["limit"] = "random-row reads"
+    return ["## More threads, times as fast as one", "", *_table(cells, rows)]
 
 
 def _header(runs: list[dict[str, Any]]) -> list[str]:
@@ -92,8 +118,8 @@ def _header(runs: list[dict[str, Any]]) -> list[str]:
         ),
         "",
         "Microseconds a call: median (tenth percentile), ratio to the C++ core that"
-        " took turns with the system; of lookups of uniform ids by one thread, also"
-        " the fraction of the bandwidth of random-row reads, measured in the same"
+        " took turns with the system; of lookups of uniform ids also the fraction of"
+        " the bandwidth of random-row reads by as many threads, measured in the same"
         " run.",
         "",
     ]
@@ -139,4 +165,5 @@ def write(runs: list[dict[str, Any]], folder: pathlib.Path) -> None:
     for kind in _KINDS:
         lines += _markdown(results, kind)
         _plot(results, kind, folder / f"{kind}.png")
+    lines += _more_threads(results)
     (folder / "report.md").write_text("\n".join(lines))

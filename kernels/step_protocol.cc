@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/output_memory.h"
 #include "kernels/process_options.h"
 #include "kernels/status_bridge.h"
 #include "kernels/tf_executor.h"
@@ -166,7 +167,7 @@ Status LookupIntoOutputs(OpKernelContext* ctx, Engine& engine, CoreRange cores,
     TensorShape shape;
     TF_EMBED_RETURN_IF_ERROR(ActivationShape(config, f, cores.count, &shape));
     Tensor* output = nullptr;
-    TF_EMBED_RETURN_IF_ERROR(FromAbsl(ctx->allocate_output(f, shape, &output)));
+    TF_EMBED_RETURN_IF_ERROR(FromAbsl(AllocateOutput(ctx, f, shape, &output)));
     outputs[f] = output->flat<float>().data();
   }
   TfExecutor executor(ctx);

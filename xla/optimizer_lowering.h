@@ -20,7 +20,7 @@ struct OptimizerRows {
 // ones that TensorFlow's Python API does not offer.
 Status CanLowerOptimizer(const OptimizerConfig& config);
 
-// What Optimizer::UpdateRow does, on all rows at once.
+// What Optimizer::UpdateRows does, on all rows at once.
 //   learning_rate: F32 scalar
 //   gradient:      accumulated, of the rows' shape
 OptimizerRows LowerOptimizer(const OptimizerConfig& config,

@@ -1,6 +1,6 @@
 // core_worker kernels|int8|engine: a worker as benchmarks/worker.py describes
-// it. One more command: `bandwidth ROW_BYTES`, the bytes per second at which
-// one thread reads random rows.
+// it. One more command: `bandwidth ROW_BYTES THREADS`, the bytes per second at
+// which so many threads read random rows.
 
 #include <chrono>
 #include <fstream>
@@ -32,8 +32,9 @@ class Worker {
     if (command == "warm_up") return std::string();
     if (command == "bandwidth") {
       int64_t row_bytes = 0;
-      line >> row_bytes;
-      return StrCat(RandomRowReadBandwidth(row_bytes));
+      int threads = 0;
+      line >> row_bytes >> threads;
+      return StrCat(RandomRowReadBandwidth(row_bytes, threads));
     }
     if (command == "setup") return SetUp(line);
     if (system_ == nullptr) {

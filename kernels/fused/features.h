@@ -2,8 +2,6 @@
 #define TF_EMBED_KERNELS_FUSED_FEATURES_H_
 
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -83,42 +81,6 @@ class FusedFeatures {
   std::vector<int64_t> table_rows_;  // -1 where unknown
   std::vector<int64_t> table_dims_;
   int end_input_ = 0;
-};
-
-// Lends out objects that keep their memory from one call of a kernel to the
-// next; as many live as calls ran at a time.
-template <typename T>
-class ScratchPool {
- public:
-  class Lease {
-   public:
-    explicit Lease(ScratchPool* pool) : pool_(pool), scratch_(pool->Take()) {}
-    ~Lease() { pool_->Return(std::move(scratch_)); }
-    Lease(const Lease&) = delete;
-    Lease& operator=(const Lease&) = delete;
-    T& operator*() { return *scratch_; }
-    T* operator->() { return scratch_.get(); }
-
-   private:
-    ScratchPool* const pool_;
-    std::unique_ptr<T> scratch_;
-  };
-
- private:
-  std::unique_ptr<T> Take() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (free_.empty()) return std::make_unique<T>();
-    std::unique_ptr<T> scratch = std::move(free_.back());
-    free_.pop_back();
-    return scratch;
-  }
-  void Return(std::unique_ptr<T> scratch) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(scratch));
-  }
-
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<T>> free_;
 };
 
 }  // namespace tf_embed

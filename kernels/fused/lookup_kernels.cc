@@ -8,10 +8,12 @@
 #include "kernels/fused/locked_tables.h"
 #include "kernels/fused/table_formats.h"
 #include "kernels/kernel_registration.h"
+#include "kernels/output_memory.h"
 #include "kernels/status_bridge.h"
 #include "kernels/tf_executor.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
+#include "tf_embed/base/object_pool.h"
 #include "tf_embed/base/span.h"
 #include "tf_embed/lookup/pooled_lookup.h"
 #include "tf_embed/lookup/row_format.h"
@@ -67,7 +69,7 @@ class FusedEmbeddingLookupOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    ScratchPool<LookupScratch>::Lease scratch(&scratch_);
+    const ObjectPool<LookupScratch>::Lease scratch = scratch_.Take();
     TfExecutor executor(ctx);
     LockedTables tables(LockedTables::Mode::kRead);
     OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, num_tables(), element_types_));
@@ -81,7 +83,7 @@ class FusedEmbeddingLookupOp : public OpKernel {
       TensorShape shape;
       OP_REQUIRES_OK(ctx, features_.OutputShape(i, ids, &shape));
       Tensor* output = nullptr;
-      OP_REQUIRES_OK(ctx, ctx->allocate_output(i, shape, &output));
+      OP_REQUIRES_OK(ctx, AllocateOutput(ctx, i, shape, &output));
       const int table = features_.table_of(i);
       LookupTask task;
       task.ids = ids.pooled();
@@ -125,7 +127,7 @@ class FusedEmbeddingLookupOp : public OpKernel {
   std::vector<tensorflow::DataType> element_types_;
   FusedFeatures features_;
   HugePageMover huge_pages_;
-  ScratchPool<LookupScratch> scratch_;
+  ObjectPool<LookupScratch> scratch_;
 };
 
 struct GradScratch {
@@ -148,7 +150,7 @@ class FusedEmbeddingLookupGradOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    ScratchPool<GradScratch>::Lease scratch(&scratch_);
+    const ObjectPool<GradScratch>::Lease scratch = scratch_.Take();
     TfExecutor executor(ctx);
     OP_REQUIRES_OK(ctx,
                    features_.Group(ctx, table_rows_, executor, scratch->ids));
@@ -168,12 +170,12 @@ class FusedEmbeddingLookupGradOp : public OpKernel {
       const int64_t dim = features_.table_dim(table);
       Tensor* rows = nullptr;
       OP_REQUIRES_OK(
-          ctx, ctx->allocate_output(table, TensorShape({num_rows}), &rows));
+          ctx, AllocateOutput(ctx, table, TensorShape({num_rows}), &rows));
       std::copy(gradients.rows().begin(), gradients.rows().end(),
                 rows->flat<int64_t>().data());
       Tensor* values = nullptr;
-      OP_REQUIRES_OK(
-          ctx, ctx->allocate_output(features_.num_tables() + table,
+      OP_REQUIRES_OK(ctx,
+                     AllocateOutput(ctx, features_.num_tables() + table,
                                     TensorShape({num_rows, dim}), &values));
       gradients.Sum(dim, values->flat<float>().data(), executor);
     }
@@ -182,7 +184,7 @@ class FusedEmbeddingLookupGradOp : public OpKernel {
  private:
   FusedFeatures features_;
   std::vector<int64_t> table_rows_;
-  ScratchPool<GradScratch> scratch_;
+  ObjectPool<GradScratch> scratch_;
 };
 
 class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
@@ -199,7 +201,7 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    ScratchPool<LookupScratch>::Lease scratch(&scratch_);
+    const ObjectPool<LookupScratch>::Lease scratch = scratch_.Take();
     TfExecutor executor(ctx);
     LockedTables tables(LockedTables::Mode::kRead);
     OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, features_.num_tables()));
@@ -216,9 +218,9 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
       OP_REQUIRES_OK(ctx, features_.Gradient(ctx, i, ids, &gradient));
       Tensor* result = nullptr;
       OP_REQUIRES_OK(
-          ctx,
-          ctx->allocate_output(
-              output, ctx->input(features_.weights_input(i)).shape(), &result));
+          ctx, AllocateOutput(ctx, output,
+                              ctx->input(features_.weights_input(i)).shape(),
+                              &result));
       std::fill_n(result->flat<float>().data(), result->NumElements(), 0.0f);
       WeightGradients(
           ids, features_.combiner(i),
@@ -231,7 +233,7 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
  private:
   tensorflow::DataTypeVector table_types_;
   FusedFeatures features_;
-  ScratchPool<LookupScratch> scratch_;
+  ObjectPool<LookupScratch> scratch_;
 };
 
 const KernelTable kFusedLookupKernels({

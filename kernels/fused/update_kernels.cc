@@ -12,6 +12,7 @@
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/protobuf/tpu/tpu_embedding_configuration.pb.h"
+#include "tf_embed/base/object_pool.h"
 #include "tf_embed/lookup/sparse_update.h"
 #include "tf_embed/optimizers/optimizer.h"
 
@@ -68,7 +69,7 @@ class FusedEmbeddingUpdateOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    ScratchPool<UpdateScratch>::Lease scratch(&scratch_);
+    const ObjectPool<UpdateScratch>::Lease scratch = scratch_.Take();
     TfExecutor executor(ctx);
     const int num_tables = features_.num_tables();
     LockedTables variables(LockedTables::Mode::kWrite);
@@ -143,7 +144,7 @@ class FusedEmbeddingUpdateOp : public OpKernel {
   FusedFeatures features_;
   std::vector<std::unique_ptr<const Optimizer>> optimizers_;  // of each table
   std::vector<struct LearningRate> learning_rates_;
-  ScratchPool<UpdateScratch> scratch_;
+  ObjectPool<UpdateScratch> scratch_;
 };
 
 const KernelTable kFusedUpdateKernels({

@@ -99,18 +99,19 @@ def test_quick_needs_every_environment_and_the_list_none():
 
 
 def test_report_shows_the_latest_times_and_their_ratio(tmp_path):
-    def result(system, median):
+    def result(system, median, threads=1, bandwidth=1e10):
         return {
             "workload": "W1",
             "distribution": "uniform",
             "kind": "forward",
             "optimizer": "",
-            "threads": 1,
+            "threads": threads,
             "system": system,
             "calls": 9,
             "median_us": median,
             "p10_us": median - 10,
             "core_us": 1000.0,
+            "bandwidth": bandwidth,
             "of_bandwidth": 0.25,
         }
 
@@ -122,11 +123,14 @@ def test_report_shows_the_latest_times_and_their_ratio(tmp_path):
         "versions": ["torch 2"],
         "results": [result("core", 1000.0), result("torch", 9999.0)],
     }
-    again = run | {"results": [result("torch", 1500.0)]}
+    again = run | {
+        "results": [result("torch", 1500.0), result("core", 800.0, 2, 1.5e10)]
+    }
     report.write([run, again], tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "| C++ core | 1,000 (990) 25% |" in text
+    assert "| C++ core | 1,000 (990) 25% | 800 (790) 25% |" in text
     assert "| torch EmbeddingBag | 1,500 (1,490) 1.50x 25% |" in text
+    assert "| C++ core | 1.25x |\n| random-row reads | 1.50x |" in text
     assert (tmp_path / "forward.png").stat().st_size > 1000
 
 

@@ -139,8 +139,8 @@ Status BuildArbitraryInput(const InputContext& context, FeatureBatch& out,
   } else if (first.rank() == 2) {
     TF_EMBED_RETURN_IF_ERROR(PlaceSparse(context, placed));
   } else {
-    TF_EMBED_ASSIGN_OR_RETURN(std::vector<int64_t> splits,
-                              ReadRowSplits(context));
+    TF_EMBED_RETURN_IF_ERROR(ReadRowSplits(context, out.offsets));
+    const std::vector<int64_t>& splits = out.offsets;
     const int64_t rows = static_cast<int64_t>(splits.size()) - 1;
     if (rows == 0 || num_positions % rows != 0) {
       return InvalidArgument(context.Label(), ": ", rows,
@@ -150,7 +150,6 @@ Status BuildArbitraryInput(const InputContext& context, FeatureBatch& out,
     }
     if (rows == num_positions && *num_negative == 0) {
       CopyIds(context, out);
-      out.offsets = std::move(splits);
       return OkStatus();
     }
     *combines = rows == num_positions;

@@ -93,14 +93,12 @@ TimeCounter* CounterOf(Span<TimeCounter> table_ns, int64_t table) {
   return table_ns.empty() ? nullptr : &table_ns[table];
 }
 
-StatusOr<Batch> BuildFromFeatures(const EngineConfig& config,
-                                  const EnqueueRequest& request,
-                                  const Combiners& combiners,
-                                  const BatchOptions& options,
-                                  Span<TimeCounter> table_ns) {
+Status BuildFromFeatures(const EngineConfig& config,
+                         const EnqueueRequest& request,
+                         const Combiners& combiners,
+                         const BatchOptions& options, Batch& batch,
+                         Span<TimeCounter> table_ns) {
   WorkClock clock;
-  Batch batch;
-  batch.features.resize(config.features.size());
   for (size_t f = 0; f < config.features.size(); ++f) {
     const int table = config.features[f].table_id;
     clock.Charge(CounterOf(table_ns, table));
@@ -115,7 +113,7 @@ StatusOr<Batch> BuildFromFeatures(const EngineConfig& config,
         combines ? combiners.Of(f, table) : Combiner::kSum;
     ApplyCombiners({&combiner, 1}, feature);
   }
-  return batch;
+  return OkStatus();
 }
 
 // The slots of an input of a tensor form, from the op's attributes.
@@ -150,17 +148,14 @@ StatusOr<Slots> SlotsOf(const EnqueueRequest& request,
   return Slots{first, width, length > 0};
 }
 
-StatusOr<Batch> BuildFromTables(const EngineConfig& config,
-                                const EnqueueRequest& request,
-                                const Combiners& combiners,
-                                const BatchOptions& options,
-                                Span<TimeCounter> table_ns) {
+Status BuildFromTables(const EngineConfig& config,
+                       const EnqueueRequest& request,
+                       const Combiners& combiners, const BatchOptions& options,
+                       Batch& batch, Span<TimeCounter> table_ns) {
   WorkClock clock;
   const size_t num_tables = config.tables.size();
   std::vector<std::vector<PlacedIds>> parts(num_tables);
   std::vector<std::vector<Combiner>> slot_combiners(num_tables);
-  Batch batch;
-  batch.features.resize(num_tables);
   for (size_t i = 0; i < request.inputs.size(); ++i) {
     const int64_t table = IsTensorForm(request.form) ? request.table_ids[i] : i;
     if (table < 0 || table >= static_cast<int64_t>(num_tables)) {
@@ -200,31 +195,33 @@ StatusOr<Batch> BuildFromTables(const EngineConfig& config,
     GroupByPosition(parts[t], batch.features[t]);
     ApplyCombiners(slot_combiners[t], batch.features[t]);
   }
-  return batch;
+  return OkStatus();
 }
 
-StatusOr<Batch> Build(const EngineConfig& config, const EnqueueRequest& request,
-                      const BatchOptions& options, Span<TimeCounter> table_ns) {
+Status Build(const EngineConfig& config, const EnqueueRequest& request,
+             const BatchOptions& options, Batch& batch,
+             Span<TimeCounter> table_ns) {
   TF_EMBED_RETURN_IF_ERROR(CheckAttributes(config, request));
   TF_EMBED_ASSIGN_OR_RETURN(const Combiners combiners,
                             Combiners::Create(config, request));
+  // In the table dialect, a feature of the config is a table.
+  batch.features.resize(config.features.size());
+  for (FeatureBatch& feature : batch.features) feature.Clear();
   if (request.form == EnqueueForm::kArbitrary) {
-    return BuildFromFeatures(config, request, combiners, options, table_ns);
+    return BuildFromFeatures(config, request, combiners, options, batch,
+                             table_ns);
   }
-  return BuildFromTables(config, request, combiners, options, table_ns);
+  return BuildFromTables(config, request, combiners, options, batch, table_ns);
 }
 
 }  // namespace
 
-StatusOr<Batch> BuildBatch(const EngineConfig& config,
-                           const EnqueueRequest& request, Mode mode,
-                           const BatchOptions& options,
-                           Span<TimeCounter> table_ns) {
+Status BuildBatch(const EngineConfig& config, const EnqueueRequest& request,
+                  Mode mode, const BatchOptions& options, Batch& batch,
+                  Span<TimeCounter> table_ns) {
+  batch.mode = mode == Mode::kUnspecified ? config.mode : mode;
   try {
-    StatusOr<Batch> batch = Build(config, request, options, table_ns);
-    if (batch.ok())
-      batch->mode = mode == Mode::kUnspecified ? config.mode : mode;
-    return batch;
+    return Build(config, request, options, batch, table_ns);
   } catch (const std::bad_alloc&) {
     return ResourceExhausted("Not enough memory for the ids of ",
                              request.inputs.size(), " inputs.");

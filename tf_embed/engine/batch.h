@@ -68,6 +68,16 @@ struct FeatureBatch {
   PooledIds view() const {
     return {num_positions, offsets, ids, weights, scales};
   }
+
+  // Empty again, with the memory it has.
+  void Clear() {
+    num_positions = 0;
+    offsets.clear();
+    ids.clear();
+    weights.clear();
+    scales.clear();
+    negative_ids_pruned = 0;
+  }
 };
 
 // One step's ids of one core: a FeatureBatch per feature of the config.
@@ -84,11 +94,11 @@ struct BatchOptions {
 
 // Checks the whole request against the populated config and copies it. Every
 // error names the input, its feature and table, the bad value and the range.
+// batch: gets the copy in the memory it has; undefined after an error.
 // table_ns: one per table, gets the time spent on it; or empty.
-StatusOr<Batch> BuildBatch(const EngineConfig& config,
-                           const EnqueueRequest& request, Mode mode,
-                           const BatchOptions& options,
-                           Span<TimeCounter> table_ns = {});
+Status BuildBatch(const EngineConfig& config, const EnqueueRequest& request,
+                  Mode mode, const BatchOptions& options, Batch& batch,
+                  Span<TimeCounter> table_ns = {});
 
 }  // namespace tf_embed
 

@@ -52,24 +52,22 @@ EngineConfig TwoTables() {
 
 Batch Build(const EngineConfig& config, EnqueueBuilder& builder,
             BatchOptions options = {}) {
-  StatusOr<Batch> batch =
-      BuildBatch(config, builder.Build(), Mode::kUnspecified, options);
-  EXPECT_TRUE(batch.ok()) << batch.status().message();
-  if (!batch.ok()) {
-    Batch empty;
-    empty.features.resize(config.features.size());
-    return empty;
-  }
-  return std::move(batch).value();
+  Batch batch;
+  const Status status =
+      BuildBatch(config, builder.Build(), Mode::kUnspecified, options, batch);
+  EXPECT_TRUE(status.ok()) << status.message();
+  batch.features.resize(config.features.size());
+  return batch;
 }
 
 void ExpectError(const EngineConfig& config, EnqueueBuilder& builder,
                  const std::string& message, BatchOptions options = {}) {
-  const StatusOr<Batch> batch =
-      BuildBatch(config, builder.Build(), Mode::kTraining, options);
-  ASSERT_FALSE(batch.ok()) << "instead of: " << message;
-  EXPECT_EQ(batch.status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(batch.status().message(), message);
+  Batch batch;
+  const Status status =
+      BuildBatch(config, builder.Build(), Mode::kTraining, options, batch);
+  ASSERT_FALSE(status.ok()) << "instead of: " << message;
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(), message);
 }
 
 TEST(ArbitraryTest, ModeIsTheConfigsUnlessGiven) {
@@ -77,8 +75,10 @@ TEST(ArbitraryTest, ModeIsTheConfigsUnlessGiven) {
   EnqueueBuilder builder;
   builder.Dense({1, 2});
   EXPECT_EQ(Build(config, builder).mode, Mode::kTraining);
-  EXPECT_EQ(BuildBatch(config, builder.Build(), Mode::kInference, {})->mode,
-            Mode::kInference);
+  Batch batch;
+  ASSERT_TRUE(
+      BuildBatch(config, builder.Build(), Mode::kInference, {}, batch).ok());
+  EXPECT_EQ(batch.mode, Mode::kInference);
 }
 
 TEST(ArbitraryTest, DenseNeedsNoOffsets) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "tf_embed/base/object_pool.h"
 #include "tf_embed/base/work_clock.h"
 #include "tf_embed/engine/fair_shared_mutex.h"
 #include "tf_embed/engine/received_batch.h"
@@ -21,6 +22,9 @@ namespace tf_embed {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Enough for a core whose next batch is enqueued while the last is in use.
+constexpr size_t kFreeBatchesPerCore = 2;
 
 // Longer waits are as good as endless, and would overflow the clock.
 constexpr std::chrono::hours kLongestTimeout{24 * 365 * 100};
@@ -63,6 +67,7 @@ class EngineImpl final : public Engine {
         tables_(std::move(tables)),
         counters_(tables_.size()),
         table_enqueue_ns_(tables_.size()),
+        batches_(kFreeBatchesPerCore * config_.num_tensor_cores),
         protocol_(config_.num_tensor_cores,
                   config_.pipeline_execution_with_tensor_core) {}
 
@@ -128,6 +133,8 @@ class EngineImpl final : public Engine {
   TimeCounter lookup_ns_{0};
   TimeCounter update_ns_{0};
 
+  ObjectPool<Batch> batches_;
+
   mutable std::mutex mutex_;  // of all that follows; never held for long
   StepProtocol protocol_;
   bool shut_down_ = false;
@@ -165,12 +172,13 @@ Status EngineImpl::Enqueue(int core, Mode mode, const EnqueueRequest& request) {
   if (core == -1 && config_.num_tensor_cores == 1) core = 0;
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_RETURN_IF_ERROR(CheckCores({core, 1}));
-  StatusOr<Batch> batch = [&] {
+  ObjectPool<Batch>::Lease batch = batches_.Take();
+  {
     const WorkClock clock(&enqueue_ns_);
-    return BuildBatch(config_, request, mode, options_.batch,
-                      Span<TimeCounter>(table_enqueue_ns_));
-  }();
-  if (!batch.ok()) return batch.status();
+    TF_EMBED_RETURN_IF_ERROR(BuildBatch(config_, request, mode, options_.batch,
+                                        *batch,
+                                        Span<TimeCounter>(table_enqueue_ns_)));
+  }
   for (size_t f = 0; f < config_.features.size(); ++f) {
     const FeatureBatch& feature = batch->features[f];
     TableCounters& counters = counters_[config_.features[f].table_id];
@@ -179,7 +187,7 @@ Status EngineImpl::Enqueue(int core, Mode mode, const EnqueueRequest& request) {
   }
   Lock lock(mutex_);
   TF_EMBED_RETURN_IF_ERROR(CheckRunning(lock));
-  protocol_.Enqueue(core, std::move(batch).value());
+  protocol_.Enqueue(core, std::move(batch));
   std::vector<Delivery> deliveries = TakeDeliveries(lock);
   lock.unlock();
   Call(std::move(deliveries));

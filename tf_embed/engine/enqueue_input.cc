@@ -78,7 +78,8 @@ Status CheckIdsAndWeights(const InputContext& context, int64_t* num_negative) {
   });
 }
 
-StatusOr<std::vector<int64_t>> ReadRowSplits(const InputContext& context) {
+Status ReadRowSplits(const InputContext& context,
+                     std::vector<int64_t>& offsets) {
   const ArrayView& splits = context.input.indices_or_splits;
   if (!IsInteger(splits) || splits.rank() != 1) {
     return InvalidArgument(context.Label(),
@@ -89,7 +90,7 @@ StatusOr<std::vector<int64_t>> ReadRowSplits(const InputContext& context) {
     return InvalidArgument(context.Label(), ": row splits are empty; even no ",
                            "row has one, 0.");
   }
-  std::vector<int64_t> offsets(size);
+  offsets.resize(size);
   const bool decreases = VisitIntegers(splits, [&](const auto* data) {
     bool decreases = false;
     offsets[0] = data[0];
@@ -115,7 +116,7 @@ StatusOr<std::vector<int64_t>> ReadRowSplits(const InputContext& context) {
                            offsets.back(), ", but there are ",
                            context.num_ids(), " ids.");
   }
-  return offsets;
+  return OkStatus();
 }
 
 void AppendIds(const ArrayView& ids, std::vector<int64_t>& out) {

@@ -43,7 +43,8 @@ auto VisitIntegers(const ArrayView& array, Fn&& fn) {
 Status CheckIdsAndWeights(const InputContext& context, int64_t* num_negative);
 
 // The row splits as offsets; checks that there are `ids` ids behind them.
-StatusOr<std::vector<int64_t>> ReadRowSplits(const InputContext& context);
+Status ReadRowSplits(const InputContext& context,
+                     std::vector<int64_t>& offsets);
 
 // Elements [0, n) appended, converted.
 void AppendIds(const ArrayView& ids, std::vector<int64_t>& out);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "tf_embed/base/object_pool.h"
 #include "tf_embed/engine/batch.h"
 
 namespace tf_embed {
@@ -11,7 +12,8 @@ namespace tf_embed {
 // A batch with its place in the order of steps. Opaque to users of the engine.
 class ReceivedBatch {
  public:
-  ReceivedBatch(int64_t owner, int core, int64_t step, Batch batch)
+  ReceivedBatch(int64_t owner, int core, int64_t step,
+                ObjectPool<Batch>::Lease batch)
       : owner_(owner), core_(core), step_(step), batch_(std::move(batch)) {}
 
   // Number of the StepProtocol, unique in the process, that made it.
@@ -20,13 +22,13 @@ class ReceivedBatch {
   // This is the core's training batch number `step`; -1: an inference batch.
   int64_t step() const { return step_; }
   bool is_training() const { return step_ >= 0; }
-  const Batch& batch() const { return batch_; }
+  const Batch& batch() const { return *batch_; }
 
  private:
   int64_t owner_;
   int core_;
   int64_t step_;
-  Batch batch_;
+  ObjectPool<Batch>::Lease batch_;
 };
 
 }  // namespace tf_embed

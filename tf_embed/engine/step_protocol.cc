@@ -18,9 +18,9 @@ int64_t NextId() {
 StepProtocol::StepProtocol(int num_cores, bool pipelined)
     : id_(NextId()), pipelined_(pipelined), cores_(num_cores) {}
 
-void StepProtocol::Enqueue(int core, Batch batch) {
+void StepProtocol::Enqueue(int core, ObjectPool<Batch>::Lease batch) {
   Core& state = cores_[core];
-  const int64_t step = batch.mode == Mode::kInference ? -1 : state.next_step++;
+  const int64_t step = batch->mode == Mode::kInference ? -1 : state.next_step++;
   state.queue.push_back(
       std::make_shared<ReceivedBatch>(id_, core, step, std::move(batch)));
   ++batches_enqueued_;

@@ -58,7 +58,7 @@ class StepProtocol {
   StepProtocol(const StepProtocol&) = delete;
   StepProtocol& operator=(const StepProtocol&) = delete;
 
-  void Enqueue(int core, Batch batch);
+  void Enqueue(int core, ObjectPool<Batch>::Lease batch);
 
   // Receiving: waiters are served per core in the order of their arrival.
   int64_t AddWaiter(CoreRange cores, Engine::ReceiveCallback done);

@@ -107,8 +107,8 @@ Status PlaceSparse(EnqueueForm form, const InputContext& context,
 
 Status PlaceRagged(const InputContext& context, const Slots& slots,
                    PlacedIds& placed) {
-  TF_EMBED_ASSIGN_OR_RETURN(const std::vector<int64_t> splits,
-                            ReadRowSplits(context));
+  std::vector<int64_t> splits;
+  TF_EMBED_RETURN_IF_ERROR(ReadRowSplits(context, splits));
   const int64_t rows = static_cast<int64_t>(splits.size()) - 1;
   const int64_t samples = NumSamples(context, slots);
   if (rows != samples) {

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "tf_embed/base/executor.h"
-#include "tf_embed/lookup/prefetch.h"
+#include "tf_embed/base/prefetch.h"
 
 namespace tf_embed {
 namespace {

@@ -14,9 +14,9 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "tf_embed/base/prefetch.h"
 #include "tf_embed/lookup/low_precision_rows-inl.h"
 #include "tf_embed/lookup/pooled_lookup.h"
-#include "tf_embed/lookup/prefetch.h"
 #include "tf_embed/lookup/row_format.h"
 #include "tf_embed/lookup/row_sum-inl.h"
 #include "tf_embed/lookup/table_rows-inl.h"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tf_embed/base/simd_targets.h"
+#include "tf_embed/lookup/cut_by_cost.h"
 #include "tf_embed/lookup/row_format.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -50,10 +51,9 @@ void LookupPositions(const BasicLookupTask<int32_t>& task, int64_t begin,
 }
 
 // Cost is counted in bytes read and written. Pieces are to be large against
-// the few microseconds that handing one to a thread takes; an estimate, not
-// tuned.
+// the microsecond that handing one to a thread takes; an estimate, not tuned.
 constexpr int64_t kMinPieceCost = 256 << 10;
-constexpr int64_t kPiecesPerThread = 8;  // so that all finish at about a time
+constexpr int64_t kPiecesPerThread = 32;  // so that all finish at about a time
 
 // What positions [0, p) of a task cost.
 template <typename Id>
@@ -69,17 +69,8 @@ int64_t CostUpTo(const BasicLookupTask<Id>& task, int64_t p) {
 // The first position at which CostUpTo reaches `cost`.
 template <typename Id>
 int64_t PositionAtCost(const BasicLookupTask<Id>& task, int64_t cost) {
-  int64_t low = 0;
-  int64_t high = task.ids.num_positions;
-  while (low < high) {
-    const int64_t middle = low + (high - low) / 2;
-    if (CostUpTo(task, middle) < cost) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
+  return FirstAtCost(task.ids.num_positions, cost,
+                     [&](int64_t p) { return CostUpTo(task, p); });
 }
 
 template <typename Id>

@@ -14,8 +14,8 @@
 #include <cstdint>
 
 #include "hwy/highway.h"
+#include "tf_embed/base/prefetch.h"
 #include "tf_embed/lookup/contributions.h"
-#include "tf_embed/lookup/prefetch.h"
 #include "tf_embed/lookup/row_sum-inl.h"
 #include "tf_embed/lookup/sparse_update.h"
 #include "tf_embed/lookup/sparse_update_internal.h"
@@ -44,7 +44,7 @@ class GradientTerms {
     return runs_.contributions[j].coefficient(runs_.bags);
   }
   HWY_INLINE void Prefetch(int64_t j) const {
-    constexpr int64_t kAhead = 6;
+    constexpr int64_t kAhead = 8;
     const int64_t last = runs_.num_contributions - 1;
     PrefetchRow<ToLevel1>(Row(std::min(j + kAhead, last)), rows_.row_bytes());
   }
@@ -54,145 +54,154 @@ class GradientTerms {
   const FloatRows<kDim> rows_;
 };
 
-// The rows of weights and slots, some runs ahead of their update.
-template <class Contribution, int64_t kDim>
-class RunPrefetcher {
+// Collects rows for the optimizer, a block at a time.
+template <class Width, int64_t kDim, class Contribution>
+class RowCollector {
  public:
-  RunPrefetcher(const TableView& table, const RowRuns<Contribution>& runs)
-      : table_(table), runs_(runs) {}
-
-  HWY_INLINE void Continue(int64_t run) const {
-    Fetch<ToLevel2>(run + kFarAhead);
-    Fetch<ToLevel1>(run + kNearAhead);
+  RowCollector(const TableUpdate& update, const RowRuns<Contribution>& runs,
+               float* sums)
+      : update_(update),
+        runs_(runs),
+        terms_(runs, update.table.dim),
+        sums_(sums),
+        block_rows_(BlockRows(update.table.dim)) {
+    block_.rows = rows_;
+    block_.gradients = gradients_;
+    block_.scales = scales_;
+    block_.weights = update.table.weights;
+    block_.slots = update.table.slots.data();
+    block_.dim = update.table.dim;
   }
 
-  HWY_INLINE void Start() const {
-    for (int64_t run = 0; run < std::min(kFarAhead, runs_.num_runs); ++run) {
-      Fetch<ToLevel2>(run);
+  // A row with the gradients of a run.
+  HWY_INLINE void AddRun(int64_t run) {
+    const int64_t begin = runs_.begins[run];
+    const int64_t end = runs_.begins[run + 1];
+    const int64_t row = runs_.id(run);
+    if (end - begin == 1) {
+      terms_.Prefetch(begin);
+      Add(row, terms_.Row(begin), terms_.Weight(begin));
+      return;
     }
+    const int64_t dim = update_.table.dim;
+    float* const sum = sums_ + block_.num_rows * dim;
+    Width::Sum(terms_, begin, end, nullptr, dim, sum);
+    Add(row, sum, 1.0f);
+  }
+
+  HWY_INLINE void Add(int64_t row, const float* gradient, float scale) {
+    rows_[block_.num_rows] = row;
+    gradients_[block_.num_rows] = gradient;
+    scales_[block_.num_rows] = scale;
+    if (++block_.num_rows == block_rows_) Finish();
+  }
+
+  // The first rows, which nothing has fetched.
+  void FetchFirstRuns() const {
+    const TableView& table = update_.table;
+    const int64_t num_runs = std::min(kFarAhead, runs_.num_runs);
+    for (int64_t run = 0; run < num_runs; ++run) {
+      const int64_t offset = runs_.id(run) * table.dim;
+      const size_t bytes = table.dim * sizeof(float);
+      PrefetchRow<ToLevel2>(table.weights + offset, bytes);
+      for (float* slot : table.slots)
+        PrefetchRow<ToLevel2>(slot + offset, bytes);
+    }
+  }
+
+  // Rows that come after `run`, which the optimizer fetches meanwhile: fetched
+  // here, a block at a time, they would have it wait.
+  HWY_INLINE void FetchAfter(int64_t run) {
+    const int64_t last = runs_.num_runs - 1;
+    block_.far_rows = far_rows_;
+    block_.near_rows = near_rows_;
+    far_rows_[block_.num_rows] = runs_.id(std::min(run + kFarAhead, last));
+    near_rows_[block_.num_rows] = runs_.id(std::min(run + kNearAhead, last));
+  }
+
+  HWY_INLINE void Finish() {
+    if (block_.num_rows == 0) return;
+    update_.optimizer->UpdateRows(update_.scalars, block_);
+    block_.num_rows = 0;
   }
 
  private:
   static constexpr int64_t kFarAhead = 32;
   static constexpr int64_t kNearAhead = 4;
 
-  template <class Level>
-  HWY_INLINE void Fetch(int64_t run) const {
-    const int64_t dim = kDim > 0 ? kDim : table_.dim;
-    const int64_t offset = runs_.id(std::min(run, runs_.num_runs - 1)) * dim;
-    PrefetchRow<Level>(table_.weights + offset, dim * sizeof(float));
-    for (float* slot : table_.slots) {
-      PrefetchRow<Level>(slot + offset, dim * sizeof(float));
-    }
-  }
-
-  const TableView table_;
-  const RowRuns<Contribution> runs_;
+  const TableUpdate& update_;
+  const RowRuns<Contribution>& runs_;
+  const GradientTerms<Contribution, kDim> terms_;
+  float* const sums_;
+  const int64_t block_rows_;
+  RowBlock block_;
+  int64_t rows_[kMaxBlockRows];
+  int64_t far_rows_[kMaxBlockRows];
+  int64_t near_rows_[kMaxBlockRows];
+  const float* gradients_[kMaxBlockRows];
+  float scales_[kMaxBlockRows];
 };
-
-// Calls the optimizer on one row.
-class RowUpdater {
- public:
-  explicit RowUpdater(const TableUpdate& update)
-      : optimizer_(*update.optimizer),
-        scalars_(update.scalars),
-        table_(update.table) {}
-
-  HWY_INLINE void Update(int64_t id, const float* gradient) const {
-    const int64_t offset = id * table_.dim;
-    float* slots[kMaxSlots];
-    for (size_t i = 0; i < table_.slots.size(); ++i) {
-      slots[i] = table_.slots[i] + offset;
-    }
-    optimizer_.UpdateRow(scalars_, gradient, table_.weights + offset, slots,
-                         table_.dim);
-  }
-
- private:
-  const Optimizer& optimizer_;
-  const StepScalars scalars_;
-  const TableView table_;
-};
-
-// The accumulated gradient of a run, in `sum` or where it already is.
-template <class Width, class Contribution, class Terms>
-HWY_INLINE const float* GradientOfRun(const RowRuns<Contribution>& runs,
-                                      const Terms& terms, int64_t run,
-                                      int64_t dim, float* sum) {
-  const int64_t begin = runs.begins[run];
-  const int64_t end = runs.begins[run + 1];
-  if (end - begin == 1 && terms.Weight(begin) == 1.0f) {
-    terms.Prefetch(begin);
-    return terms.Row(begin);
-  }
-  Width::Sum(terms, begin, end, nullptr, dim, sum);
-  return sum;
-}
 
 template <class Width, int64_t kDim, class Contribution>
 HWY_NOINLINE void UpdateTouchedRows(const TableUpdate& update,
                                     const RowRuns<Contribution>& runs,
-                                    float* sum) {
-  const GradientTerms<Contribution, kDim> terms(runs, update.table.dim);
-  const RunPrefetcher<Contribution, kDim> prefetcher(update.table, runs);
-  const RowUpdater updater(update);
-  prefetcher.Start();
+                                    float* sums) {
+  RowCollector<Width, kDim, Contribution> collector(update, runs, sums);
+  collector.FetchFirstRuns();
   for (int64_t run = 0; run < runs.num_runs; ++run) {
-    prefetcher.Continue(run);
-    updater.Update(runs.id(run), GradientOfRun<Width>(runs, terms, run,
-                                                      update.table.dim, sum));
+    collector.FetchAfter(run);
+    collector.AddRun(run);
   }
+  collector.Finish();
 }
 
 // Rows [begin, end), with gradient 0 where there is no contribution.
 template <class Contribution>
 HWY_NOINLINE void UpdateAllRows(const TableUpdate& update,
                                 const RowRuns<Contribution>& runs,
-                                int64_t begin, int64_t end, float* sum,
+                                int64_t begin, int64_t end, float* sums,
                                 const float* zeros) {
-  const GradientTerms<Contribution, 0> terms(runs, update.table.dim);
-  const RowUpdater updater(update);
+  RowCollector<AnyWidth, 0, Contribution> collector(update, runs, sums);
   int64_t run = 0;
-  for (int64_t id = begin; id < end; ++id) {
-    const float* gradient = zeros;
-    if (run < runs.num_runs && runs.id(run) == id) {
-      gradient =
-          GradientOfRun<AnyWidth>(runs, terms, run, update.table.dim, sum);
-      ++run;
+  for (int64_t row = begin; row < end; ++row) {
+    if (run < runs.num_runs && runs.id(run) == row) {
+      collector.AddRun(run++);
+    } else {
+      collector.Add(row, zeros, 1.0f);
     }
-    updater.Update(id, gradient);
   }
+  collector.Finish();
 }
 
 template <size_t kVecs, class Contribution>
 HWY_INLINE void UpdateFixedWidth(const TableUpdate& update,
                                  const RowRuns<Contribution>& runs,
-                                 float* sum) {
+                                 float* sums) {
   constexpr int64_t kDim = kVecs * hn::MaxLanes(FloatTag());
-  UpdateTouchedRows<FixedWidth<kVecs>, kDim>(update, runs, sum);
+  UpdateTouchedRows<FixedWidth<kVecs>, kDim>(update, runs, sums);
 }
 
 template <class Contribution>
 HWY_INLINE void UpdateRows(const TableUpdate& update,
                            const RowRuns<Contribution>& runs,
-                           const RowRange& range, float* sum,
+                           const RowRange& range, float* sums,
                            const float* zeros) {
   const int64_t lanes = hn::Lanes(FloatTag());
   const int64_t dim = update.table.dim;
   if (update.optimizer->UpdatesUntouchedRows()) {
-    UpdateAllRows(update, runs, range.begin, range.end, sum, zeros);
+    UpdateAllRows(update, runs, range.begin, range.end, sums, zeros);
   } else if (runs.num_runs == 0) {
     return;
   } else if (dim == lanes) {
-    UpdateFixedWidth<1>(update, runs, sum);
+    UpdateFixedWidth<1>(update, runs, sums);
   } else if (dim == 2 * lanes) {
-    UpdateFixedWidth<2>(update, runs, sum);
+    UpdateFixedWidth<2>(update, runs, sums);
   } else if (dim == 4 * lanes) {
-    UpdateFixedWidth<4>(update, runs, sum);
+    UpdateFixedWidth<4>(update, runs, sums);
   } else if (dim == 8 * lanes) {
-    UpdateFixedWidth<8>(update, runs, sum);
+    UpdateFixedWidth<8>(update, runs, sums);
   } else {
-    UpdateTouchedRows<AnyWidth, 0>(update, runs, sum);
+    UpdateTouchedRows<AnyWidth, 0>(update, runs, sums);
   }
 }
 

@@ -22,6 +22,16 @@ struct RowRuns {
   int64_t id(int64_t run) const { return contributions[begins[run]].id(); }
 };
 
+// How many rows go to the optimizer at a time: enough for its call to cost
+// nothing, few enough for them and their gradients to stay in the level-1
+// cache.
+inline constexpr int64_t kMaxBlockRows = 8;
+inline int64_t BlockRows(int64_t dim) {
+  constexpr int64_t kBlockFloats = 1024;
+  return std::clamp<int64_t>(kBlockFloats / std::max<int64_t>(dim, 1), 1,
+                             kMaxBlockRows);
+}
+
 // Rows [begin, end).
 struct RowRange {
   int64_t begin;

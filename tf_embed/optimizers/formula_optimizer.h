@@ -32,13 +32,12 @@ struct Algorithm {
   bool updates_untouched_rows = false;
 };
 
-// Optimizer::UpdateRow of one algorithm, compiled for one SIMD target: an
-// instance of UpdateRow in row_update-inl.h.
+// Optimizer::UpdateRows of one algorithm, compiled for one SIMD target: an
+// instance of UpdateRows in row_update-inl.h.
 template <class Params>
 using RowFunction = void (*)(const Params& params,
                              const Surroundings& surroundings,
-                             const StepScalars& scalars, const float* gradient,
-                             float* weights, float* const* slots, int64_t dim);
+                             const StepScalars& scalars, const RowBlock& block);
 
 // An optimizer that is a formula on the elements of a row.
 template <class Params>
@@ -59,11 +58,9 @@ class FormulaOptimizer final : public Optimizer {
   bool UpdatesUntouchedRows() const override {
     return algorithm_.updates_untouched_rows;
   }
-  void UpdateRow(const StepScalars& scalars, const float* gradient,
-                 float* weights, float* const* slots,
-                 int64_t dim) const override {
-    row_function_(params_, surroundings_, scalars, gradient, weights, slots,
-                  dim);
+  void UpdateRows(const StepScalars& scalars,
+                  const RowBlock& block) const override {
+    row_function_(params_, surroundings_, scalars, block);
   }
 
  private:

@@ -16,8 +16,7 @@ class MdlAdagradLight final : public Optimizer {
   Status CanUpdate() const override {
     return Unimplemented("the update rule of MDLAdagradLight is not public");
   }
-  void UpdateRow(const StepScalars&, const float*, float*, float* const*,
-                 int64_t) const override {}
+  void UpdateRows(const StepScalars&, const RowBlock&) const override {}
 };
 
 }  // namespace

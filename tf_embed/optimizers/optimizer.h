@@ -25,6 +25,22 @@ struct StepScalars {
   float step_counter = 0;  // FrequencyAwareAdagrad only
 };
 
+// Rows of a table with their gradients.
+struct RowBlock {
+  int64_t num_rows = 0;
+  const int64_t* rows = nullptr;  // [num_rows], distinct
+  // The accumulated gradient of row i is scales[i] * gradients[i], [dim].
+  const float* const* gradients = nullptr;
+  const float* scales = nullptr;
+  float* weights = nullptr;       // [V, dim]
+  float* const* slots = nullptr;  // each [V, dim], in the order of slots()
+  int64_t dim = 0;
+  // If not null, [num_rows]: rows to fetch into the level-2 and the level-1
+  // cache while row i is updated.
+  const int64_t* far_rows = nullptr;
+  const int64_t* near_rows = nullptr;
+};
+
 // The update rule of one table: gradient clipping, weight decay, the
 // optimizer's formula and weight clipping, in this order.
 class Optimizer {
@@ -47,15 +63,19 @@ class Optimizer {
   // no id pointed.
   virtual bool UpdatesUntouchedRows() const { return false; }
 
-  // One row in place.
-  //   gradient: [dim], accumulated
-  //   weights:  [dim]
-  //   slots:    one pointer to [dim] per slot, in the order of slots()
-  // No argument overlaps another; no alignment is required. Never fails: NaN
-  // and infinity go through the arithmetic.
-  virtual void UpdateRow(const StepScalars& scalars, const float* gradient,
-                         float* weights, float* const* slots,
-                         int64_t dim) const = 0;
+  // The rows of a block, in place: what leads to the formula is paid once for
+  // all of them. No array overlaps another; no alignment is required. Never
+  // fails: NaN and infinity go through the arithmetic.
+  virtual void UpdateRows(const StepScalars& scalars,
+                          const RowBlock& block) const = 0;
+
+  // One row: weights and each slot are [dim].
+  void UpdateRow(const StepScalars& scalars, const float* gradient,
+                 float* weights, float* const* slots, int64_t dim) const {
+    const int64_t row = 0;
+    const float scale = 1;
+    UpdateRows(scalars, {1, &row, &gradient, &scale, weights, slots, dim});
+  }
 };
 
 }  // namespace tf_embed

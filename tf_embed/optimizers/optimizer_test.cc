@@ -274,6 +274,57 @@ std::vector<OptimizerConfig> RandomCases() {
   return cases;
 }
 
+TEST_P(OptimizerTest, ABlockIsUpdatedRowByRow) {
+  std::mt19937 rng(7);
+  std::uniform_real_distribution<float> positive(0.4f, 1);
+  const StepScalars scalars{0.3f, 7};
+  const std::vector<int64_t> rows = {5, 0, 8, 2, 3};
+  const std::vector<int64_t> ahead = {8, 8, 1, 0, 5};
+  const std::vector<float> scales = {1, 0.3f, -2, 0, 0.7f};
+  constexpr int64_t kTableRows = 9;
+  for (const OptimizerConfig& config : RandomCases()) {
+    const auto optimizer = Make(config);
+    for (const int64_t dim : {3, 16, 21, 64}) {
+      SCOPED_TRACE(testing::Message() << optimizer->name() << " dim " << dim);
+      std::vector<std::vector<float>> arrays(
+          1 + optimizer->slots().size(), std::vector<float>(kTableRows * dim));
+      for (std::vector<float>& array : arrays) {
+        for (float& x : array) x = positive(rng);
+      }
+      std::vector<std::vector<float>> gradients(rows.size());
+      std::vector<const float*> pointers;
+      for (std::vector<float>& gradient : gradients) {
+        for (int k = 0; k < dim; ++k) gradient.push_back(positive(rng));
+        pointers.push_back(gradient.data());
+      }
+      std::vector<std::vector<float>> expected = arrays;
+      std::vector<float*> slots(expected.size() - 1);
+      for (size_t i = 0; i < rows.size(); ++i) {
+        std::vector<float> scaled = gradients[i];
+        for (float& g : scaled) g *= scales[i];
+        for (size_t s = 0; s < slots.size(); ++s) {
+          slots[s] = &expected[1 + s][rows[i] * dim];
+        }
+        optimizer->UpdateRow(scalars, scaled.data(),
+                             &expected[0][rows[i] * dim], slots.data(), dim);
+      }
+      for (size_t s = 0; s < slots.size(); ++s) slots[s] = arrays[1 + s].data();
+      RowBlock block;
+      block.num_rows = rows.size();
+      block.rows = rows.data();
+      block.gradients = pointers.data();
+      block.scales = scales.data();
+      block.weights = arrays[0].data();
+      block.slots = slots.data();
+      block.dim = dim;
+      block.far_rows = ahead.data();
+      block.near_rows = ahead.data();
+      optimizer->UpdateRows(scalars, block);
+      EXPECT_EQ(arrays, expected);
+    }
+  }
+}
+
 TEST_P(OptimizerTest, RandomRowsOfAnyWidthAgreeWithTheReference) {
   const uint32_t seed = 20241;
   SCOPED_TRACE(testing::Message() << "seed " << seed);

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "hwy/highway.h"
+#include "tf_embed/base/prefetch.h"
 #include "tf_embed/optimizers/formula_optimizer.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -82,9 +83,9 @@ HWY_INLINE V Pow(D d, V x, float exponent) {
 template <bool kSurrounded, bool kFull, class D, class Formula, size_t... kSlot>
 HWY_INLINE void UpdateColumns(D d, const Formula& formula,
                               const Surroundings& surroundings, float decay,
-                              const float* gradient, float* weights,
-                              float* const* slots, size_t k, size_t n,
-                              std::index_sequence<kSlot...>) {
+                              const float* gradient, hn::Vec<D> scale,
+                              float* weights, float* const* slots, size_t k,
+                              size_t n, std::index_sequence<kSlot...>) {
   using V = hn::Vec<D>;
   V g, w;
   V s[sizeof...(kSlot) + 1];  // C++ has no empty array
@@ -97,6 +98,8 @@ HWY_INLINE void UpdateColumns(D d, const Formula& formula,
     w = hn::LoadN(d, weights + k, n);
     ((s[kSlot] = hn::LoadN(d, slots[kSlot] + k, n)), ...);
   }
+  // As every sum of contributions, it begins with +0.
+  g = hn::MulAdd(scale, g, hn::Zero(d));
   if constexpr (kSurrounded) {
     g = Clip(d, g, surroundings.gradient_limits.lower,
              surroundings.gradient_limits.upper);
@@ -116,46 +119,73 @@ HWY_INLINE void UpdateColumns(D d, const Formula& formula,
   }
 }
 
+template <class Level, size_t... kSlot>
+HWY_INLINE void PrefetchVariables(float* weights, float* const* slots,
+                                  int64_t row, int64_t dim,
+                                  std::index_sequence<kSlot...>) {
+  const int64_t offset = row * dim;
+  PrefetchRow<Level>(weights + offset, dim * sizeof(float));
+  (PrefetchRow<Level>(slots[kSlot] + offset, dim * sizeof(float)), ...);
+}
+
 template <bool kSurrounded, class Formula, size_t... kSlot>
-HWY_INLINE void UpdateColumnsOfRow(const Formula& formula,
-                                   const Surroundings& surroundings,
-                                   float decay, const float* gradient,
-                                   float* weights, float* const* slots,
-                                   size_t dim,
-                                   std::index_sequence<kSlot...> all_slots) {
+HWY_INLINE void UpdateColumnsOfRows(const Formula& formula,
+                                    const Surroundings& surroundings,
+                                    float decay, const RowBlock& block,
+                                    std::index_sequence<kSlot...> all_slots) {
   const hn::ScalableTag<float> d;
-  // Copies: the stores below might otherwise change the array of pointers.
-  float* const slot[sizeof...(kSlot) + 1] = {slots[kSlot]..., nullptr};
-  size_t k = 0;
-  for (; k + hn::Lanes(d) <= dim; k += hn::Lanes(d)) {
-    UpdateColumns<kSurrounded, true>(d, formula, surroundings, decay, gradient,
-                                     weights, slot, k, hn::Lanes(d), all_slots);
-  }
-  if (k < dim) {
-    UpdateColumns<kSurrounded, false>(d, formula, surroundings, decay, gradient,
-                                      weights, slot, k, dim - k, all_slots);
+  const size_t dim = block.dim;
+  // Copies: the stores below might otherwise change the pointers.
+  const int64_t* const rows = block.rows;
+  const float* const* const gradients = block.gradients;
+  const float* const scales = block.scales;
+  float* const all_weights = block.weights;
+  float* const all[sizeof...(kSlot) + 1] = {block.slots[kSlot]..., nullptr};
+  const int64_t* const far_rows = block.far_rows;
+  const int64_t* const near_rows = block.near_rows;
+  for (int64_t i = 0; i < block.num_rows; ++i) {
+    if (far_rows != nullptr) {
+      PrefetchVariables<ToLevel2>(all_weights, all, far_rows[i], dim,
+                                  all_slots);
+      PrefetchVariables<ToLevel1>(all_weights, all, near_rows[i], dim,
+                                  all_slots);
+    }
+    const int64_t offset = rows[i] * static_cast<int64_t>(dim);
+    const float* const gradient = gradients[i];
+    const auto scale = hn::Set(d, scales[i]);
+    float* const weights = all_weights + offset;
+    float* const slots[sizeof...(kSlot) + 1] = {all[kSlot] + offset...,
+                                                nullptr};
+    size_t k = 0;
+    for (; k + hn::Lanes(d) <= dim; k += hn::Lanes(d)) {
+      UpdateColumns<kSurrounded, true>(d, formula, surroundings, decay,
+                                       gradient, scale, weights, slots, k,
+                                       hn::Lanes(d), all_slots);
+    }
+    if (k < dim) {
+      UpdateColumns<kSurrounded, false>(d, formula, surroundings, decay,
+                                        gradient, scale, weights, slots, k,
+                                        dim - k, all_slots);
+    }
   }
 }
 
 // A RowFunction.
 template <class Formula, class Params>
-HWY_INLINE void UpdateRow(const Params& params,
-                          const Surroundings& surroundings,
-                          const StepScalars& scalars, const float* gradient,
-                          float* weights, float* const* slots, int64_t dim) {
+HWY_INLINE void UpdateRows(const Params& params,
+                           const Surroundings& surroundings,
+                           const StepScalars& scalars, const RowBlock& block) {
   const Formula formula{params, scalars};
   const auto all_slots = std::make_index_sequence<Formula::kSlots>();
   if (HWY_LIKELY(!surroundings.any())) {
-    UpdateColumnsOfRow<false>(formula, surroundings, 0.0f, gradient, weights,
-                              slots, dim, all_slots);
+    UpdateColumnsOfRows<false>(formula, surroundings, 0.0f, block, all_slots);
     return;
   }
   const float decay =
       surroundings.decay_factor * (surroundings.multiply_decay_by_learning_rate
                                        ? scalars.learning_rate
                                        : 1.0f);
-  UpdateColumnsOfRow<true>(formula, surroundings, decay, gradient, weights,
-                           slots, dim, all_slots);
+  UpdateColumnsOfRows<true>(formula, surroundings, decay, block, all_slots);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -165,12 +195,10 @@ HWY_AFTER_NAMESPACE();
 // Defines, in an optimizer's file, the RowFunction `function` of `Formula` for
 // the target being compiled.
 #ifndef TF_EMBED_ROW_FUNCTION
-#define TF_EMBED_ROW_FUNCTION(function, Formula, Params)                 \
-  void function(const Params& params, const Surroundings& surroundings,  \
-                const StepScalars& scalars, const float* gradient,       \
-                float* weights, float* const* slots, int64_t dim) {      \
-    UpdateRow<Formula>(params, surroundings, scalars, gradient, weights, \
-                       slots, dim);                                      \
+#define TF_EMBED_ROW_FUNCTION(function, Formula, Params)                \
+  void function(const Params& params, const Surroundings& surroundings, \
+                const StepScalars& scalars, const RowBlock& block) {    \
+    UpdateRows<Formula>(params, surroundings, scalars, block);          \
   }
 #endif
 

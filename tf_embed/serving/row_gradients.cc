@@ -14,9 +14,13 @@ class KeepGradient final : public Optimizer {
  public:
   const char* name() const override { return "KeepGradient"; }
   Span<const SlotSpec> slots() const override { return {}; }
-  void UpdateRow(const StepScalars&, const float* gradient, float* weights,
-                 float* const*, int64_t dim) const override {
-    std::copy(gradient, gradient + dim, weights);
+  void UpdateRows(const StepScalars&, const RowBlock& block) const override {
+    for (int64_t i = 0; i < block.num_rows; ++i) {
+      const float* const gradient = block.gradients[i];
+      const float scale = block.scales[i];
+      float* const out = block.weights + block.rows[i] * block.dim;
+      for (int64_t k = 0; k < block.dim; ++k) out[k] = scale * gradient[k];
+    }
   }
 };
 

@@ -1,5 +1,5 @@
-#ifndef TF_EMBED_TF_EMBED_LOOKUP_PREFETCH_H_
-#define TF_EMBED_TF_EMBED_LOOKUP_PREFETCH_H_
+#ifndef TF_EMBED_TF_EMBED_BASE_PREFETCH_H_
+#define TF_EMBED_TF_EMBED_BASE_PREFETCH_H_
 
 #include <cstddef>
 
@@ -42,4 +42,4 @@ TF_EMBED_INLINE_PREFETCH void PrefetchRow(const void* row, size_t bytes) {
 
 }  // namespace tf_embed
 
-#endif  // TF_EMBED_TF_EMBED_LOOKUP_PREFETCH_H_
+#endif  // TF_EMBED_TF_EMBED_BASE_PREFETCH_H_
