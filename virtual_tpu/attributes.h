@@ -23,9 +23,6 @@ inline constexpr char kReplicaAttr[] = "_tf_embed_replica";
 inline constexpr char kNumReplicasAttr[] = "_tf_embed_num_replicas";
 // The same for all replicas of one node, different for different nodes.
 inline constexpr char kChannelAttr[] = "_tf_embed_channel";
-// Whether the replicas run the node in the same step. False inside a function
-// that could not be inlined: each call of one is a step of its own.
-inline constexpr char kSharesStepAttr[] = "_tf_embed_shares_step";
 
 }  // namespace tf_embed::virtual_tpu
 

@@ -118,7 +118,10 @@ void Split(Cluster cluster, Components& components,
     const std::string name =
         parts.empty() ? cluster.attr
                       : absl::StrCat(cluster.attr, "_", parts.size());
-    parts.push_back({cluster.attr, name, node, {}, 1, {}});
+    parts.emplace_back();
+    parts.back().attr = cluster.attr;
+    parts.back().name = name;
+    parts.back().metadata = node;
   }
   for (Node* node : cluster.nodes) {
     const auto it = part_of.find(components.Find(node->id()));

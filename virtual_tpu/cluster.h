@@ -18,6 +18,8 @@ struct Cluster {
   tensorflow::Node* metadata = nullptr;  // the TPUReplicateMetadata node
   std::vector<tensorflow::Node*> nodes;  // in the order of their ids
   int num_replicas = 1;
+  // Of the copies of functions that the cluster has to itself.
+  std::string function_prefix;
   // [replica][logical core]: index of the TPU device.
   std::vector<std::vector<int>> cores;
 };

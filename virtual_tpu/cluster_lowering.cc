@@ -10,12 +10,17 @@
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/common_runtime/lower_functional_ops.h"
 #include "tensorflow/core/framework/attr_value.pb.h"
-#include "tensorflow/core/framework/function.h"
+#include "tensorflow/core/framework/function.pb.h"
 #include "tensorflow/core/framework/node_def_util.h"
 #include "tensorflow/core/graph/algorithm.h"
 #include "virtual_tpu/attributes.h"
+#include "virtual_tpu/call_graph.h"
+#include "virtual_tpu/calls.h"
 #include "virtual_tpu/collective_ops.h"
 #include "virtual_tpu/device_names.h"
+#include "virtual_tpu/function_copies.h"
+#include "virtual_tpu/graph_building.h"
+#include "virtual_tpu/legacy_calls.h"
 
 namespace tf_embed::virtual_tpu {
 namespace {
@@ -42,22 +47,12 @@ constexpr const char* kStrippedAttrs[] = {
     "_XlaHasReferenceVars",
 };
 
-bool IsCall(const std::string& op) {
-  return op == "PartitionedCall" || op == "StatefulPartitionedCall";
-}
-
-bool IsLoop(const std::string& op) {
-  return op == "While" || op == "StatelessWhile";
-}
-
-bool IsControlFlow(const std::string& op) {
-  return IsLoop(op) || op == "If" || op == "StatelessIf" || op == "Case" ||
-         op == "StatelessCase";
-}
-
 // What becomes of a node, whether of the graph or of a function.
 struct Edit {
   std::string device;
+  bool is_recursive_call = false;
+  bool passes_call = false;  // on to the functions that it calls
+  bool meets_in_call = false;
   std::vector<std::string> erased;
   std::map<std::string, AttrValue> set;
 };
@@ -92,13 +87,17 @@ std::string DeviceOf(const std::string& requested, bool outside) {
 // Copies the functions that a cluster calls, edited. One per cluster.
 class Functions {
  public:
-  Functions(const Cluster& cluster, tensorflow::Graph* graph,
-            tensorflow::FunctionLibraryDefinition* library)
-      : prefix_(absl::StrCat("tf_embed_",
-                             library->UniqueFunctionName(cluster.name), "_")),
+  Functions(const Cluster& cluster, FunctionCopies copies)
+      : prefix_(cluster.function_prefix),
         num_replicas_(cluster.num_replicas),
-        graph_(graph),
-        library_(library) {}
+        copies_(copies),
+        calls_(&copies.library()) {
+    for (const Node* node : cluster.nodes) {
+      for (const std::string& name : FunctionsOf(node->attrs())) {
+        pass_calls_ |= calls_.MeetsInCycle(name);
+      }
+    }
+  }
 
   // Edits a node. `function` is the name of the function it is in, or empty;
   // `mapped` the call of experimental_map_outside_compilation, or empty.
@@ -122,11 +121,9 @@ class Functions {
     }
     if (IsCollective(op)) {
       edit->set[kNumReplicasAttr] = IntAttr(num_replicas_);
-      // The expansion overwrites these two where the function is inlined.
       if (!function.empty()) {
-        edit->set[kSharesStepAttr] = BoolAttr(false);
-        edit->set[kChannelAttr] =
-            StringAttr(absl::StrCat(prefix_, function, "/", name));
+        edit->meets_in_call = pass_calls_;
+        edit->set[kChannelAttr] = StringAttr(Channel(function, name));
       }
     }
     if (op == "Enter" || IsLoop(op)) {
@@ -136,19 +133,35 @@ class Functions {
       edit->set[LowerFunctionalOpsPass::kLowerUsingSwitchMergeAttr] =
           BoolAttr(true);
     }
+    for (const std::string& called : FunctionsOf(attrs)) {
+      // Inlining a function that calls itself would never end.
+      edit->is_recursive_call |= IsCall(op) && calls_.InCycle(called);
+      if (IsControlFlow(op) && calls_.InCycleWithoutCalls(called)) {
+        return absl::UnimplementedError(
+            absl::StrCat(name, " (", op, "): ", called,
+                         " holds itself as a branch or body; the virtual TPU "
+                         "runs recursion through function calls only"));
+      }
+    }
     if (IsCall(op)) {
       edit->set[LowerFunctionalOpsPass::kLowerAsMultiDeviceFunctionAttr] =
-          BoolAttr(true);
+          BoolAttr(!edit->is_recursive_call);
     }
     if (!IsCall(op) && !IsControlFlow(op)) return absl::OkStatus();
+    Use use{mapped, false, false};
+    for (const std::string& called : FunctionsOf(attrs)) {
+      use.takes_call |= pass_calls_ && calls_.Meets(called);
+    }
+    edit->passes_call = use.takes_call;
     for (const auto& [attr_name, attr] : attrs) {
       if (!attr.has_func() && attr.list().func().empty()) continue;
+      use.returns_call = use.takes_call && IsLoop(op) && attr_name == "body";
       AttrValue edited = attr;
       if (attr.has_func()) {
-        TF_RETURN_IF_ERROR(Copy(mapped, edited.mutable_func()));
+        TF_RETURN_IF_ERROR(Copy(use, edited.mutable_func()));
       } else {
         for (auto& func : *edited.mutable_list()->mutable_func()) {
-          TF_RETURN_IF_ERROR(Copy(mapped, &func));
+          TF_RETURN_IF_ERROR(Copy(use, &func));
         }
       }
       edit->set[std::string(attr_name)] = std::move(edited);
@@ -157,88 +170,76 @@ class Functions {
   }
 
  private:
-  // Copies the function and points `func` at the copy. Calls that map over
-  // shards have copies of their own.
-  absl::Status Copy(const std::string& mapped, tensorflow::NameAttrList* func) {
-    const std::string name = func->name();
-    func->set_name(mapped.empty()
-                       ? absl::StrCat(prefix_, name)
-                       : absl::StrCat(prefix_, "map_", mapped, "_", name));
-    if (!copied_.insert(func->name()).second) return absl::OkStatus();
-    const FunctionDef* original = library_->Find(name);
-    if (original == nullptr) {
-      return absl::NotFoundError(
-          absl::StrCat("function ", name, " is not in the library"));
+  // How a function is used. Each use has a copy of its own.
+  struct Use {
+    std::string mapped;  // over shards: by which call; or empty
+    bool takes_call = false;
+    bool returns_call = false;
+  };
+
+  static std::vector<std::string> FunctionsOf(AttrSlice attrs) {
+    std::vector<std::string> names;
+    for (const auto& [attr_name, attr] : attrs) {
+      if (attr.has_func()) names.push_back(attr.func().name());
+      for (const auto& func : attr.list().func()) names.push_back(func.name());
     }
+    return names;
+  }
+
+  static std::string Channel(const std::string& function,
+                             const std::string& node) {
+    return absl::StrCat(function, "/", node);
+  }
+
+  std::string NameOfCopy(const Use& use, const std::string& name) const {
+    return absl::StrCat(
+        prefix_, use.mapped.empty() ? "" : absl::StrCat("map_", use.mapped, "_"),
+        use.returns_call ? "loop_" : use.takes_call ? "call_" : "", name);
+  }
+
+  // Copies the function and points `func` at the copy.
+  absl::Status Copy(const Use& use, tensorflow::NameAttrList* func) {
+    const std::string name = func->name();
+    func->set_name(NameOfCopy(use, name));
+    if (!copied_.insert(func->name()).second) return absl::OkStatus();
+    const FunctionDef* original = nullptr;
+    TF_RETURN_IF_ERROR(copies_.Find(name, &original));
     FunctionDef copy = *original;
     copy.mutable_signature()->set_name(func->name());
     for (const char* attr : kStrippedAttrs) copy.mutable_attr()->erase(attr);
-    // Inlining a function that calls itself would never end.
-    if (InCycle(name)) (*copy.mutable_attr())["_noinline"] = BoolAttr(true);
+    TF_RETURN_IF_ERROR(ModernizeCalls(copies_.library(), &copy));
+    std::vector<NodeDef> next_calls;
     for (NodeDef& node : *copy.mutable_node_def()) {
       Edit edit;
       TF_RETURN_IF_ERROR(EditNode(node.name(), node.op(), AttrSlice(node),
-                                  node.device(), func->name(), mapped, &edit));
+                                  node.device(), func->name(), use.mapped,
+                                  &edit));
+      if (edit.is_recursive_call) MakeRecursiveCall(&node);
+      if (edit.meets_in_call) MeetInCall(&node);
+      if (edit.passes_call) {
+        PassNextCall(Channel(func->name(), node.name()), &node,
+                     &next_calls.emplace_back());
+      }
       node.set_device(edit.device);
       for (const auto& attr : edit.erased) node.mutable_attr()->erase(attr);
       for (auto& [attr, value] : edit.set) {
         (*node.mutable_attr())[attr] = std::move(value);
       }
     }
-    const tensorflow::StackTracesMap* found = library_->GetStackTraces(name);
-    const tensorflow::StackTracesMap traces =
-        found != nullptr ? *found : tensorflow::StackTracesMap();
-    TF_RETURN_IF_ERROR(library_->AddFunctionDef(copy, traces));
-    // A session's graph has a library of its own, on top of another.
-    const tensorflow::OpRegistrationData* known = nullptr;
-    if (graph_->op_registry()->LookUp(func->name(), &known).ok()) {
-      return absl::OkStatus();
+    for (NodeDef& node : next_calls) {
+      *copy.add_node_def() = std::move(node);
     }
-    return graph_->mutable_flib_def()->AddFunctionDef(copy, traces);
-  }
-
-  // Names of the functions that `name` calls itself.
-  std::vector<std::string> Callees(const std::string& name) const {
-    std::vector<std::string> callees;
-    const FunctionDef* function = library_->Find(name);
-    if (function == nullptr) return callees;
-    for (const NodeDef& node : function->node_def()) {
-      for (const auto& [attr_name, attr] : node.attr()) {
-        if (attr.has_func()) callees.push_back(attr.func().name());
-        for (const auto& func : attr.list().func()) {
-          callees.push_back(func.name());
-        }
-      }
-    }
-    return callees;
-  }
-
-  // Whether the function can reach itself.
-  bool InCycle(const std::string& name) {
-    auto [it, fresh] = in_cycle_.emplace(name, false);
-    if (!fresh) return it->second;
-    std::unordered_set<std::string> seen;
-    std::vector<std::string> stack = Callees(name);
-    bool found = false;
-    while (!stack.empty() && !found) {
-      const std::string next = std::move(stack.back());
-      stack.pop_back();
-      found = next == name;
-      if (!seen.insert(next).second) continue;
-      for (std::string& callee : Callees(next)) {
-        stack.push_back(std::move(callee));
-      }
-    }
-    in_cycle_[name] = found;
-    return found;
+    if (use.takes_call) AddCallArgument(use.returns_call, &copy);
+    return copies_.Add(copy, name);
   }
 
   const std::string prefix_;
   const int num_replicas_;
-  tensorflow::Graph* const graph_;
-  tensorflow::FunctionLibraryDefinition* const library_;
+  FunctionCopies copies_;
+  CallGraph calls_;
+  // Whether a function that calls itself, or another that does, meets.
+  bool pass_calls_ = false;
   std::unordered_set<std::string> copied_;
-  std::map<std::string, bool> in_cycle_;
 };
 
 }  // namespace
@@ -246,7 +247,12 @@ class Functions {
 absl::Status LowerCluster(
     const tensorflow::GraphOptimizationPassOptions& options, Cluster* cluster) {
   tensorflow::Graph* graph = options.graph->get();
-  Functions functions(*cluster, graph, options.flib_def);
+  for (Node*& node : cluster->nodes) {
+    TF_RETURN_IF_ERROR(ModernizeCall(*options.flib_def, graph, &node));
+  }
+  cluster->function_prefix = absl::StrCat(
+      "tf_embed_", options.flib_def->UniqueFunctionName(cluster->name), "_");
+  Functions functions(*cluster, FunctionCopies(graph, options.flib_def));
   std::vector<int> ids;
   for (Node* node : cluster->nodes) {
     Edit edit;
@@ -259,6 +265,16 @@ absl::Status LowerCluster(
     for (const auto& [attr, value] : edit.set) {
       node->ClearAttr(attr);
       node->AddAttr(attr, value);
+    }
+    if (edit.is_recursive_call) {
+      NodeDef def = node->def();
+      MakeRecursiveCall(&def);
+      TF_RETURN_IF_ERROR(ReplaceNode(std::move(def), graph, &node));
+    }
+    if (edit.passes_call) {
+      Node* first_call = nullptr;
+      TF_RETURN_IF_ERROR(PassFirstCall(graph, &node, &first_call));
+      ids.push_back(first_call->id());
     }
     ids.push_back(node->id());
   }

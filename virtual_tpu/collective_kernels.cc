@@ -1,236 +1,33 @@
-// Collectives between replicas: every one is a meeting of its group.
+// The collectives between replicas.
 
 #include <cstdint>
 #include <cstring>
-#include <functional>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/util/work_sharder.h"
-#include "virtual_tpu/attributes.h"
+#include "virtual_tpu/collective_op.h"
+#include "virtual_tpu/collective_ops.h"
 #include "virtual_tpu/device_names.h"
-#include "virtual_tpu/kernel_util.h"
-#include "virtual_tpu/meeting_point.h"
+#include "virtual_tpu/reduction.h"
+#include "virtual_tpu/tensor_blocks.h"
 
 namespace tf_embed::virtual_tpu {
 namespace {
 
-using tensorflow::AsyncOpKernel;
 using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::TensorShape;
-using Contexts = std::vector<OpKernelContext*>;
-
-MeetingPoint& Meetings() {
-  static auto* meetings = new MeetingPoint;
-  return *meetings;
-}
-
-class CollectiveOp : public AsyncOpKernel {
- public:
-  explicit CollectiveOp(OpKernelConstruction* ctx) : AsyncOpKernel(ctx) {
-    channel_ = name();
-    if (ctx->HasAttr(kReplicaAttr)) {
-      OP_REQUIRES_OK(ctx, ctx->GetAttr(kReplicaAttr, &replica_));
-    }
-    if (ctx->HasAttr(kNumReplicasAttr)) {
-      OP_REQUIRES_OK(ctx, ctx->GetAttr(kNumReplicasAttr, &num_replicas_));
-    }
-    if (ctx->HasAttr(kChannelAttr)) {
-      OP_REQUIRES_OK(ctx, ctx->GetAttr(kChannelAttr, &channel_));
-    }
-    if (ctx->HasAttr(kSharesStepAttr)) {
-      OP_REQUIRES_OK(ctx, ctx->GetAttr(kSharesStepAttr, &shares_step_));
-    }
-  }
-
- protected:
-  // Members of a group, in the order that the collective's result has.
-  struct Group {
-    int index = 0;  // among the groups of the assignment
-    int position = 0;
-    int size = 0;
-  };
-  // Runs once for the whole group, in the thread of the last member.
-  using Work = std::function<absl::Status(const Contexts&)>;
-
-  int Replica(OpKernelContext* ctx) const {
-    return replica_ >= 0 ? replica_ : DeviceIndex(ctx);
-  }
-  int num_replicas() const { return num_replicas_; }
-
-  // The row of a [groups, members] assignment that has this replica.
-  absl::Status FindGroup(OpKernelContext* ctx, const Tensor& assignment,
-                         Group* group) const {
-    if (assignment.dims() != 2) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          name(), ": group_assignment has shape ",
-          assignment.shape().DebugString(), ", must be [groups, members]"));
-    }
-    const int me = Replica(ctx);
-    const auto members = assignment.matrix<int32_t>();
-    for (int i = 0; i < assignment.dim_size(0); ++i) {
-      for (int j = 0; j < assignment.dim_size(1); ++j) {
-        if (members(i, j) != me) continue;
-        *group = {i, j, static_cast<int>(assignment.dim_size(1))};
-        return absl::OkStatus();
-      }
-    }
-    return absl::InvalidArgumentError(absl::StrCat(
-        name(), ": replica ", me, " is in no group of group_assignment ",
-        assignment.SummarizeValue(assignment.NumElements())));
-  }
-
-  void Meet(OpKernelContext* ctx, const Group& group, Work work,
-            DoneCallback done) const {
-    // Loops are expanded with one iteration at a time, so that the iteration
-    // of the innermost and the order of arrival tell the rounds apart.
-    const std::string key =
-        absl::StrCat(shares_step_ ? ctx->step_id() : 0, ";",
-                     shares_step_ ? ctx->frame_iter().iter_id : 0, ";",
-                     channel_, ";", group.index);
-    MeetingPoint& meetings = Meetings();
-    const int64_t ticket = meetings.NewTicket();
-    auto over = OnCancellation(ctx, [ticket] { Meetings().Cancel(ticket); });
-    meetings.Arrive(
-        ticket, key, group.position, group.size, ctx,
-        [work = std::move(work)](const std::vector<void*>& payloads) {
-          Contexts contexts;
-          contexts.reserve(payloads.size());
-          for (void* payload : payloads) {
-            contexts.push_back(static_cast<OpKernelContext*>(payload));
-          }
-          const absl::Status status = work(contexts);
-          return Status(static_cast<StatusCode>(status.code()),
-                        std::string(status.message()));
-        },
-        [ctx, over = std::move(over),
-         done = std::move(done)](const Status& status) {
-          over();
-          if (!status.ok()) ctx->SetStatus(ToAbsl(status));
-          done();
-        });
-  }
-
-  absl::Status CheckShapes(const Contexts& members) const {
-    const TensorShape& first = members[0]->input(0).shape();
-    for (const OpKernelContext* member : members) {
-      const TensorShape& shape =
-          const_cast<OpKernelContext*>(member)->input(0).shape();
-      if (shape != first) {
-        return absl::InvalidArgumentError(
-            absl::StrCat(name(), ": the replicas' inputs have the shapes ",
-                         first.DebugString(), " and ", shape.DebugString(),
-                         ", must be the same"));
-      }
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  int replica_ = -1;  // from the device where the graph doesn't say
-  int num_replicas_ = 1;
-  bool shares_step_ = true;
-  std::string channel_;
-};
-
-// Narrow floats are summed in float, and rounded once.
-template <typename T>
-struct Wide {
-  using type = T;
-};
-template <>
-struct Wide<Eigen::half> {
-  using type = float;
-};
-template <>
-struct Wide<Eigen::bfloat16> {
-  using type = float;
-};
-
-enum class Reduction { kAdd, kMean, kMul, kMin, kMax };
-
-bool ParseReduction(const std::string& name, Reduction* reduction) {
-  static const auto* const names =
-      new std::map<std::string, Reduction>{{"Add", Reduction::kAdd},
-                                           {"Mean", Reduction::kMean},
-                                           {"Mul", Reduction::kMul},
-                                           {"Min", Reduction::kMin},
-                                           {"Max", Reduction::kMax}};
-  auto it = names->find(name);
-  if (it == names->end()) return false;
-  *reduction = it->second;
-  return true;
-}
-
-template <typename W>
-W Combine(Reduction reduction, W a, W b) {
-  switch (reduction) {
-    case Reduction::kAdd:
-    case Reduction::kMean:
-      return a + b;
-    case Reduction::kMul:
-      return a * b;
-    case Reduction::kMin:
-      return b < a ? b : a;
-    case Reduction::kMax:
-      return a < b ? b : a;
-  }
-}
-
-// Elements [begin, end) of the members' inputs, reduced one after the other in
-// the order of the group: the result does not depend on who came last, nor on
-// how the elements are shared out to threads.
-template <typename T>
-void ReduceRange(const std::vector<const T*>& inputs, Reduction reduction,
-                 int64_t begin, int64_t end, T* result) {
-  using W = typename Wide<T>::type;
-  for (int64_t i = begin; i < end; ++i) {
-    W value = static_cast<W>(inputs[0][i]);
-    for (size_t m = 1; m < inputs.size(); ++m) {
-      value = Combine(reduction, value, static_cast<W>(inputs[m][i]));
-    }
-    if (reduction == Reduction::kMean) {
-      value = value / static_cast<W>(inputs.size());
-    }
-    result[i] = static_cast<T>(value);
-  }
-}
-
-template <typename T>
-Tensor Reduce(const Contexts& members, Reduction reduction) {
-  Tensor result(tensorflow::DataTypeToEnum<T>::value,
-                members[0]->input(0).shape());
-  std::vector<const T*> inputs;
-  for (OpKernelContext* member : members) {
-    inputs.push_back(member->input(0).flat<T>().data());
-  }
-  T* out = result.flat<T>().data();
-  const auto& workers = *members[0]->device()->tensorflow_cpu_worker_threads();
-  tensorflow::Shard(workers.num_threads, workers.workers, result.NumElements(),
-                    /*cost_per_unit=*/static_cast<int64_t>(inputs.size()),
-                    [&](int64_t begin, int64_t end) {
-                      ReduceRange(inputs, reduction, begin, end, out);
-                    });
-  return result;
-}
 
 template <typename T>
 class AllReduceOp : public CollectiveOp {
  public:
   explicit AllReduceOp(OpKernelConstruction* ctx) : CollectiveOp(ctx) {
     if (!ctx->HasAttr("reduce_op")) return;  // CrossReplicaSum
-    std::string name;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("reduce_op", &name));
-    OP_REQUIRES(ctx, ParseReduction(name, &reduction_),
-                absl::InvalidArgumentError(absl::StrCat(
-                    "reduce_op is '", name,
-                    "', must be one of Add, Mean, Mul, Min, Max")));
+    OP_REQUIRES_OK(ctx, GetReduction(ctx, &reduction_));
   }
 
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
@@ -251,71 +48,11 @@ class AllReduceOp : public CollectiveOp {
   Reduction reduction_ = Reduction::kAdd;
 };
 
-// Elements before, along and after a dimension, the latter in bytes.
-struct Strides {
-  int64_t outer = 1;
-  int64_t size = 1;
-  int64_t inner_bytes = 1;
-};
-
-Strides StridesOf(const TensorShape& shape, int dim, int64_t element_bytes) {
-  Strides strides{1, shape.dim_size(dim), element_bytes};
-  for (int i = 0; i < dim; ++i) strides.outer *= shape.dim_size(i);
-  for (int i = dim + 1; i < shape.dims(); ++i) {
-    strides.inner_bytes *= shape.dim_size(i);
-  }
-  return strides;
-}
-
-// Block `index` of `count` along `dim`.
-Tensor Block(const Tensor& input, int dim, int index, int count) {
-  TensorShape shape = input.shape();
-  shape.set_dim(dim, shape.dim_size(dim) / count);
-  Tensor block(input.dtype(), shape);
-  const Strides s =
-      StridesOf(shape, dim, tensorflow::DataTypeSize(input.dtype()));
-  const int64_t bytes = s.size * s.inner_bytes;
-  const auto* from = static_cast<const char*>(input.data());
-  auto* to = static_cast<char*>(block.data());
-  for (int64_t i = 0; i < s.outer; ++i) {
-    std::memcpy(to + i * bytes, from + (i * count + index) * bytes, bytes);
-  }
-  return block;
-}
-
-// Puts a block to place `index` of `count` along `dim`.
-void PutBlock(const Tensor& block, int dim, int index, int count,
-              Tensor* output) {
-  const Strides s =
-      StridesOf(block.shape(), dim, tensorflow::DataTypeSize(block.dtype()));
-  const int64_t bytes = s.size * s.inner_bytes;
-  const auto* from = static_cast<const char*>(block.data());
-  auto* to = static_cast<char*>(output->data());
-  for (int64_t i = 0; i < s.outer; ++i) {
-    std::memcpy(to + (i * count + index) * bytes, from + i * bytes, bytes);
-  }
-}
-
-absl::Status CheckDivisible(const std::string& op, const TensorShape& shape,
-                            int dim, int count) {
-  if (dim < 0 || dim >= shape.dims() || shape.dim_size(dim) % count != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(op, ": dimension ", dim, " of shape ", shape.DebugString(),
-                     " cannot be split into ", count));
-  }
-  return absl::OkStatus();
-}
-
 template <typename T>
 class ReduceScatterOp : public CollectiveOp {
  public:
   explicit ReduceScatterOp(OpKernelConstruction* ctx) : CollectiveOp(ctx) {
-    std::string name;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("reduce_op", &name));
-    OP_REQUIRES(ctx, ParseReduction(name, &reduction_),
-                absl::InvalidArgumentError(absl::StrCat(
-                    "reduce_op is '", name,
-                    "', must be one of Add, Mean, Mul, Min, Max")));
+    OP_REQUIRES_OK(ctx, GetReduction(ctx, &reduction_));
   }
 
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
@@ -461,17 +198,27 @@ class CollectivePermuteOp : public CollectiveOp {
   }
 };
 
-// For the CPU too: outside_compilation may hold a collective.
-#define TF_EMBED_COLLECTIVE(op, device, kernel, type)                        \
+// Each collective twice: as it is, and with the call it is in.
+#define TF_EMBED_COLLECTIVE(op, device, kernel)                         \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(device), kernel);             \
+  REGISTER_KERNEL_BUILDER(Name(CollectiveInCall(op).c_str()).Device(device), \
+                          kernel)
+#define TF_EMBED_REDUCTION(op, device, kernel, type)                         \
   REGISTER_KERNEL_BUILDER(Name(op).Device(device).TypeConstraint<type>("T"), \
+                          kernel<type>);                                     \
+  REGISTER_KERNEL_BUILDER(Name(CollectiveInCall(op).c_str())                 \
+                              .Device(device)                                \
+                              .TypeConstraint<type>("T"),                    \
                           kernel<type>)
-#define TF_EMBED_ALL_REDUCE(type)                                             \
-  TF_EMBED_COLLECTIVE("CrossReplicaSum", kTpuType, AllReduceOp, type);        \
-  TF_EMBED_COLLECTIVE("CrossReplicaSum", tensorflow::DEVICE_CPU, AllReduceOp, \
-                      type)
-#define TF_EMBED_XLA_REDUCE(type)                                   \
-  TF_EMBED_COLLECTIVE("XlaAllReduce", kTpuType, AllReduceOp, type); \
-  TF_EMBED_COLLECTIVE("XlaReduceScatter", kTpuType, ReduceScatterOp, type)
+
+// For the CPU too: outside_compilation may hold a collective.
+#define TF_EMBED_ALL_REDUCE(type)                                            \
+  TF_EMBED_REDUCTION("CrossReplicaSum", kTpuType, AllReduceOp, type);        \
+  TF_EMBED_REDUCTION("CrossReplicaSum", tensorflow::DEVICE_CPU, AllReduceOp, \
+                     type)
+#define TF_EMBED_XLA_REDUCE(type)                                  \
+  TF_EMBED_REDUCTION("XlaAllReduce", kTpuType, AllReduceOp, type); \
+  TF_EMBED_REDUCTION("XlaReduceScatter", kTpuType, ReduceScatterOp, type)
 
 TF_EMBED_ALL_REDUCE(Eigen::half);
 TF_EMBED_ALL_REDUCE(Eigen::bfloat16);
@@ -486,18 +233,16 @@ TF_EMBED_XLA_REDUCE(float);
 TF_EMBED_XLA_REDUCE(int32_t);
 TF_EMBED_XLA_REDUCE(uint32_t);
 
+TF_EMBED_COLLECTIVE("AllToAll", kTpuType, AllToAllOp);
+TF_EMBED_COLLECTIVE("AllToAll", tensorflow::DEVICE_CPU, AllToAllOp);
+TF_EMBED_COLLECTIVE("CollectivePermute", kTpuType, CollectivePermuteOp);
+TF_EMBED_COLLECTIVE("CollectivePermute", tensorflow::DEVICE_CPU,
+                    CollectivePermuteOp);
+
 #undef TF_EMBED_XLA_REDUCE
 #undef TF_EMBED_ALL_REDUCE
+#undef TF_EMBED_REDUCTION
 #undef TF_EMBED_COLLECTIVE
-
-REGISTER_KERNEL_BUILDER(Name("AllToAll").Device(kTpuType), AllToAllOp);
-REGISTER_KERNEL_BUILDER(Name("AllToAll").Device(tensorflow::DEVICE_CPU),
-                        AllToAllOp);
-REGISTER_KERNEL_BUILDER(Name("CollectivePermute").Device(kTpuType),
-                        CollectivePermuteOp);
-REGISTER_KERNEL_BUILDER(
-    Name("CollectivePermute").Device(tensorflow::DEVICE_CPU),
-    CollectivePermuteOp);
 
 }  // namespace
 }  // namespace tf_embed::virtual_tpu

@@ -10,6 +10,7 @@
 namespace tf_embed::virtual_tpu {
 namespace {
 
+using tensorflow::Edge;
 using tensorflow::Graph;
 using tensorflow::Node;
 using tensorflow::NodeBuilder;
@@ -25,6 +26,44 @@ std::vector<NodeBuilder::NodeOut> NodeOuts(const std::vector<OutputOf>& outs) {
 absl::Status AddNoOp(const std::string& name, const std::string& device,
                      Graph* graph, Node** node) {
   return NodeBuilder(name, "NoOp").Device(device).Finalize(graph, node);
+}
+
+absl::Status ReplaceNode(tensorflow::NodeDef def, Graph* graph, Node** node) {
+  absl::Status status;
+  Node* replaced = graph->AddNode(std::move(def), &status);
+  TF_RETURN_IF_ERROR(status);
+  for (const Edge* edge : (*node)->in_edges()) {
+    graph->AddEdge(edge->src(), edge->src_output(), replaced,
+                   edge->dst_input());
+  }
+  const std::vector<const Edge*> edges((*node)->out_edges().begin(),
+                                       (*node)->out_edges().end());
+  for (const Edge* edge : edges) {
+    Node* dst = edge->dst();
+    const int output = edge->src_output();
+    const int input = edge->dst_input();
+    graph->RemoveEdge(edge);
+    graph->AddEdge(replaced, output, dst, input);
+  }
+  graph->RemoveNode(*node);
+  *node = replaced;
+  return absl::OkStatus();
+}
+
+void ReplaceOutputs(Node* node, OutputOf by, Graph* graph) {
+  const std::vector<const Edge*> edges(node->out_edges().begin(),
+                                       node->out_edges().end());
+  for (const Edge* edge : edges) {
+    Node* dst = edge->dst();
+    const int input = edge->dst_input();
+    const bool control = edge->IsControlEdge();
+    graph->RemoveEdge(edge);
+    if (control) {
+      graph->AddControlEdge(by.node, dst);
+    } else {
+      graph->AddEdge(by.node, by.index, dst, input);
+    }
+  }
 }
 
 absl::Status AddIntConst(const std::string& name, int value,

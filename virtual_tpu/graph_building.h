@@ -17,6 +17,15 @@ struct OutputOf {
 absl::Status AddNoOp(const std::string& name, const std::string& device,
                      tensorflow::Graph* graph, tensorflow::Node** node);
 
+// Puts a node of the given definition in the place of `node`, with the
+// same edges. It may have more inputs and outputs.
+absl::Status ReplaceNode(tensorflow::NodeDef def, tensorflow::Graph* graph,
+                         tensorflow::Node** node);
+
+// Makes everything that takes the node, whichever output, take `by`.
+void ReplaceOutputs(tensorflow::Node* node, OutputOf by,
+                    tensorflow::Graph* graph);
+
 // A constant in the same loop, if any, as `beside`.
 absl::Status AddIntConst(const std::string& name, int value,
                          const std::string& device, tensorflow::Node* beside,

@@ -14,13 +14,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/kernel_registration.h"
-#include "tensorflow/core/framework/device.h"
 #include "tensorflow/core/framework/function.h"
 #include "tensorflow/core/framework/node_def_util.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tensorflow/core/framework/resource_handle.h"
-#include "tensorflow/core/framework/resource_mgr.h"
 #include "virtual_tpu/attributes.h"
+#include "virtual_tpu/function_runs.h"
 #include "virtual_tpu/options.h"
 
 namespace tf_embed::virtual_tpu {
@@ -103,30 +101,7 @@ class TPUPartitionedCallOp : public AsyncOpKernel {
     FunctionLibraryRuntime::Handle handle;
     OP_REQUIRES_OK_ASYNC(ctx, Instantiate(runtime, core, args, &handle), done);
 
-    FunctionLibraryRuntime::Options options;
-    auto container = std::make_shared<tensorflow::ScopedStepContainer>(
-        options.step_id, [runtime](const std::string& name) {
-          runtime->device()->resource_manager()->Cleanup(name).IgnoreError();
-        });
-    options.step_container = container.get();
-    options.cancellation_manager = ctx->cancellation_manager();
-    options.collective_executor = ctx->collective_executor();
-    options.stats_collector = ctx->stats_collector();
-    options.runner = ctx->runner();
-    options.source_device = runtime->device()->name();
-    auto results = std::make_shared<std::vector<Tensor>>();
-    runtime->Run(options, handle, args, results.get(),
-                 [ctx, container, results,
-                  done = std::move(done)](const absl::Status& status) {
-                   if (!status.ok()) {
-                     ctx->SetStatus(status);
-                   } else {
-                     for (size_t i = 0; i < results->size(); ++i) {
-                       ctx->set_output(static_cast<int>(i), (*results)[i]);
-                     }
-                   }
-                   done();
-                 });
+    RunFunction(ctx, handle, args, std::move(done));
   }
 
  private:
@@ -169,22 +144,9 @@ class TPUPartitionedCallOp : public AsyncOpKernel {
                                          &copied, copies.get(), &status);
     TF_RETURN_IF_ERROR(status);
 
-    FunctionLibraryRuntime::InstantiateOptions options;
-    options.target = runtime->device()->name();
-    options.is_multi_device_function = true;
-    options.lib_def = copies.get();
-    for (const Tensor& arg : args) {
-      options.input_devices.push_back(
-          arg.dtype() == tensorflow::DT_RESOURCE
-              ? arg.flat<tensorflow::ResourceHandle>()(0).device()
-              : options.target);
-    }
-    for (int i = 0; i < num_outputs(); ++i) {
-      options.output_devices.push_back(
-          output_type(i) == tensorflow::DT_RESOURCE ? "" : options.target);
-    }
-    TF_RETURN_IF_ERROR(runtime->Instantiate(copy, AttrSlice(&function_.attr()),
-                                            options, handle));
+    TF_RETURN_IF_ERROR(InstantiateFunction(*this, runtime, copy,
+                                           AttrSlice(&function_.attr()), args,
+                                           copies.get(), handle));
     libraries_.push_back(std::move(copies));
     handles_.emplace(key, *handle);
     return absl::OkStatus();

@@ -11,20 +11,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "tensorflow/core/framework/node_def_util.h"
-#include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/graph/control_flow.h"
 #include "tensorflow/core/graph/node_builder.h"
 #include "virtual_tpu/attributes.h"
-#include "virtual_tpu/collective_ops.h"
 #include "virtual_tpu/conditional_depth.h"
 #include "virtual_tpu/device_names.h"
 #include "virtual_tpu/graph_building.h"
+#include "virtual_tpu/replica_nodes.h"
 #include "virtual_tpu/replicated_variables.h"
 
 namespace tf_embed::virtual_tpu {
 namespace {
 
-using tensorflow::DeviceType;
 using tensorflow::Edge;
 using tensorflow::Graph;
 using tensorflow::Node;
@@ -43,7 +41,8 @@ bool IsPacked(const Node& node) {
 class Expansion {
  public:
   Expansion(const Cluster& cluster, const std::set<std::string>& kept_names,
-            const CompositeDevices& composite_devices, Graph* graph)
+            const CompositeDevices& composite_devices,
+            const FunctionCopies& functions, Graph* graph)
       : cluster_(cluster),
         kept_names_(kept_names),
         composite_devices_(composite_devices),
@@ -51,7 +50,11 @@ class Expansion {
         inside_(cluster.nodes.begin(), cluster.nodes.end()),
         copies_(cluster.num_replicas),
         variables_(cluster.num_replicas),
-        done_(cluster.num_replicas) {}
+        done_(cluster.num_replicas) {
+    for (int r = 0; r < cluster.num_replicas; ++r) {
+      nodes_.emplace_back(cluster, r, functions);
+    }
+  }
 
   absl::Status Run() {
     TF_RETURN_IF_ERROR(FindLoopBodies());
@@ -74,7 +77,7 @@ class Expansion {
   }
 
   std::string Core(int replica, int logical) const {
-    return CoreDevice(cluster_.cores[replica][logical]);
+    return nodes_[replica].Core(logical);
   }
 
   // Nodes inside of loops, which nothing outside may wait for.
@@ -105,51 +108,20 @@ class Expansion {
     return frame_[node->id()] != outermost_;
   }
 
-  std::string DeviceOf(const Node& node, int replica) const {
-    const std::string& requested = node.requested_device();
-    if (requested == kHostDevice) return kHostDevice;
-    // Ops that only the host has, among them most of XLA's own.
-    const NodeDef& def = node.def();
-    if (!tensorflow::KernelDefAvailable(DeviceType(kTpuType), def) &&
-        tensorflow::KernelDefAvailable(DeviceType(tensorflow::DEVICE_CPU),
-                                       def)) {
-      return kHostDevice;
-    }
-    tensorflow::DeviceNameUtils::ParsedName parsed;
-    const int num_logical = static_cast<int>(cluster_.cores[replica].size());
-    if (tensorflow::DeviceNameUtils::ParseFullName(requested, &parsed) &&
-        parsed.type == "TPU_REPLICATED_CORE" && parsed.id < num_logical) {
-      return Core(replica, parsed.id);
-    }
-    return Core(replica, 0);
-  }
-
   absl::Status CopyNodes(int r) {
     for (Node* node : cluster_.nodes) {
       NodeDef def = node->def();
       def.set_name(absl::StrCat(Prefix(r), node->name()));
-      def.set_device(DeviceOf(*node, r));
-      auto& attrs = *def.mutable_attr();
-      attrs.erase("_class");  // inlining colocates with what is not copied
+      TF_RETURN_IF_ERROR(nodes_[r].Edit(
+          absl::StrCat(cluster_.name, "/", node->name()), &def));
       if (node == cluster_.metadata) {
         def.set_op("NoOp");
-        attrs.clear();
-      }
-      if (IsCollective(def.op()) || def.op() == "XlaReplicaId") {
-        attrs[kReplicaAttr].set_i(r);
-        attrs[kSharesStepAttr].set_b(true);
-        attrs[kChannelAttr].set_s(
-            absl::StrCat(cluster_.name, "/", node->name()));
-      }
-      // Ops of the host that speak for a core: which one, only we know.
-      if (auto it = attrs.find("device_ordinal");
-          it != attrs.end() && it->second.i() < 0) {
-        it->second.set_i(cluster_.cores[r][0]);
+        def.clear_attr();
       }
       // Loops of several replicas may meet on the host's device.
       if (node->IsEnter()) {
-        attrs["frame_name"].set_s(
-            absl::StrCat(Prefix(r), attrs["frame_name"].s()));
+        auto& frame = (*def.mutable_attr())["frame_name"];
+        frame.set_s(absl::StrCat(Prefix(r), frame.s()));
       }
       absl::Status status;
       copies_[r][node] = graph_->AddNode(std::move(def), &status);
@@ -469,19 +441,7 @@ class Expansion {
       absl::Status status;
       Node* constant = graph_->AddNode(std::move(def), &status);
       TF_RETURN_IF_ERROR(status);
-      const std::vector<const Edge*> edges(node->out_edges().begin(),
-                                           node->out_edges().end());
-      for (const Edge* edge : edges) {
-        Node* dst = edge->dst();
-        const int input = edge->dst_input();
-        const bool control = edge->IsControlEdge();
-        graph_->RemoveEdge(edge);
-        if (control) {
-          graph_->AddControlEdge(constant, dst);
-        } else {
-          graph_->AddEdge(constant, 0, dst, input);
-        }
-      }
+      ReplaceOutputs(node, {constant, 0}, graph_);
       graph_->RemoveNode(node);
     }
     return absl::OkStatus();
@@ -508,6 +468,7 @@ class Expansion {
   std::vector<std::string> frame_;  // by node id
   std::string outermost_;           // frame that the cluster itself is in
   std::unordered_map<const Node*, int> depth_;
+  std::vector<ReplicaNodes> nodes_;                       // by replica
   std::vector<std::unordered_map<Node*, Node*>> copies_;  // by replica
   std::map<std::pair<Node*, int>, Node*> gates_;
   std::map<std::pair<Node*, int>, OutputOf> wholes_;
@@ -522,8 +483,9 @@ class Expansion {
 absl::Status ExpandCluster(const Cluster& cluster,
                            const std::set<std::string>& kept_names,
                            const CompositeDevices& composite_devices,
-                           Graph* graph) {
-  return Expansion(cluster, kept_names, composite_devices, graph).Run();
+                           const FunctionCopies& functions, Graph* graph) {
+  return Expansion(cluster, kept_names, composite_devices, functions, graph)
+      .Run();
 }
 
 }  // namespace tf_embed::virtual_tpu

@@ -9,9 +9,11 @@
 #include "tensorflow/core/common_runtime/composite_device.h"
 #include "tensorflow/core/framework/function.pb.h"
 #include "tensorflow/core/graph/algorithm.h"
+#include "virtual_tpu/calls.h"
 #include "virtual_tpu/cluster.h"
 #include "virtual_tpu/cluster_lowering.h"
 #include "virtual_tpu/device_names.h"
+#include "virtual_tpu/function_copies.h"
 #include "virtual_tpu/graph_building.h"
 #include "virtual_tpu/options.h"
 #include "virtual_tpu/replica_expansion.h"
@@ -120,7 +122,8 @@ absl::Status ReplicaExpansionPass::Run(
     TF_RETURN_IF_ERROR(MapOverShards(&cluster, graph));
     if (StrictMode()) WarnOfRefusals(cluster);
     TF_RETURN_IF_ERROR(
-        ExpandCluster(cluster, kept_names, composite_devices, graph));
+        ExpandCluster(cluster, kept_names, composite_devices,
+                      FunctionCopies(graph, options.flib_def), graph));
   }
   TF_RETURN_IF_ERROR(ReplacePartitionedOutputs(graph));
   tensorflow::FixupSourceAndSinkEdges(graph);
@@ -128,6 +131,7 @@ absl::Status ReplicaExpansionPass::Run(
 }
 
 void RegisterReplicaExpansionPass() {
+  RegisterCallOps();
   tensorflow::OptimizationPassRegistry::Global()->Register(
       tensorflow::OptimizationPassRegistry::PRE_PLACEMENT, kPhase,
       std::make_unique<ReplicaExpansionPass>());

@@ -288,7 +288,7 @@ class ManualPart : public Part {
         TF_RETURN_IF_ERROR(
             Join(input->src(), input->src_output(), sharding, &whole));
       }
-      Replace(node, whole);
+      ReplaceOutputs(node, whole, graph());
     }
     std::vector<Node*> left;
     for (Node* node : cluster()->nodes) {
@@ -300,21 +300,6 @@ class ManualPart : public Part {
     }
     cluster()->nodes = std::move(left);
     return absl::OkStatus();
-  }
-
- private:
-  void Replace(Node* node, OutputOf by) {
-    for (const Edge* edge : Edges(node->out_edges())) {
-      Node* dst = edge->dst();
-      const int input = edge->dst_input();
-      const bool control = edge->IsControlEdge();
-      graph()->RemoveEdge(edge);
-      if (control) {
-        graph()->AddControlEdge(by.node, dst);
-      } else {
-        graph()->AddEdge(by.node, by.index, dst, input);
-      }
-    }
   }
 };
 

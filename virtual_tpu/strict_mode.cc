@@ -12,6 +12,7 @@
 #include "tensorflow/compiler/tf2xla/xla_op_registry.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/tpu/tpu_defs.h"
+#include "virtual_tpu/calls.h"
 #include "virtual_tpu/collective_ops.h"
 #include "virtual_tpu/compile_time_constants.h"
 #include "virtual_tpu/device_names.h"
@@ -28,7 +29,7 @@ using tensorflow::XlaOpRegistry;
 bool BelongsToTheTpu(const Node& node) {
   const std::string& op = node.type_string();
   return node.IsControlFlow() || node.IsLoopCond() || IsCollective(op) ||
-         op == "NoOp" || absl::StrContains(op, "TPU") ||
+         op == "NoOp" || op == kFirstCallOp || op == kNextCallOp || absl::StrContains(op, "TPU") ||
          absl::StrContains(op, "Infeed") || absl::StrContains(op, "Outfeed") ||
          absl::StartsWith(op, "Xla");
 }
@@ -52,6 +53,9 @@ bool TpuHas(DataType type) {
 
 // Empty where a TPU would take the node.
 std::string Refusal(const Node& node, CompileTimeConstants* constants) {
+  if (node.type_string() == kRecursiveCallOp) {
+    return "a TPU has no functions that call themselves";
+  }
   for (const auto* types : {&node.input_types(), &node.output_types()}) {
     for (DataType type : *types) {
       if (!TpuHas(type)) {

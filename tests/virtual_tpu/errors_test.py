@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
 from tensorflow.python.eager import cancellation
 from tensorflow.python.tpu.ops import tpu_ops
-from vtpu_testing import CORES, per_replica, replica_context, resolver, run, strategy
+from vtpu_testing import CORES, cancelled, per_replica, replica_context, resolver, run
 
 from tf_embed import raw_ops
 
@@ -52,34 +52,6 @@ def test_host_error_reaches_the_caller():
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="host refuses"):
         run(lambda x: tf.compat.v1.tpu.outside_compilation(host, x), per_replica(float))
-
-
-def cancelled(fn, *args):
-    """Runs a step that waits for ever, cancels it; returns how it ended."""
-
-    @tf.function
-    def step(*args):
-        return strategy().run(fn, args)
-
-    concrete = step.get_concrete_function(*args)
-    manager = cancellation.CancellationManager()
-    cancellable = manager.get_cancelable_function(concrete)
-    outcome = []
-
-    def wait():
-        try:
-            outcome.append(cancellable(*args))
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    time.sleep(1.0)
-    assert not outcome, "the step should still be waiting"
-    manager.start_cancel()
-    thread.join(20.0)
-    assert not thread.is_alive(), "the step does not end when it is cancelled"
-    return outcome[0]
 
 
 def one_replica_never_comes(x):

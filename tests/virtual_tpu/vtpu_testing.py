@@ -6,8 +6,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
+import time
 
 import tensorflow as tf
+from tensorflow.python.eager import cancellation
 
 import tf_embed
 from tf_embed import virtual_tpu
@@ -48,6 +51,34 @@ def per_replica(fn):
 
 def replica_context():
     return tf.distribute.get_replica_context()
+
+
+def cancelled(fn, *args):
+    """Runs a step that waits for ever, cancels it; returns how it ended."""
+
+    @tf.function
+    def step(*args):
+        return strategy().run(fn, args)
+
+    concrete = step.get_concrete_function(*args)
+    manager = cancellation.CancellationManager()
+    cancellable = manager.get_cancelable_function(concrete)
+    outcome = []
+
+    def wait():
+        try:
+            outcome.append(cancellable(*args))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(1.0)
+    assert not outcome, "the step should still be waiting"
+    manager.start_cancel()
+    thread.join(20.0)
+    assert not thread.is_alive(), "the step does not end when it is cancelled"
+    return outcome[0]
 
 
 def run_program(program, *, cores=None, runner=(), timeout=120, **environ):
