@@ -5,6 +5,7 @@ engine, has to be the same in all three.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -250,16 +251,14 @@ def _calls_of_optimizers():
             arg.name: _values(config, i + 1)[0]
             for i, arg in enumerate(op_def_registry.get(name).input_arg)
         }
-        calls[name] = _Call(
-            lambda op=getattr(raw_ops, name), variables=variables: op(
-                **variables, table_name="t", **_SHARD
-            ),
-            config=config,
+        load = functools.partial(
+            getattr(raw_ops, name), **variables, table_name="t", **_SHARD
         )
-        calls[f"Retrieve{suffix}"] = _Call(
-            lambda op=getattr(raw_ops, f"Retrieve{suffix}"): op(table_id=0, **_SHARD),
-            config=config,
+        retrieve = functools.partial(
+            getattr(raw_ops, f"Retrieve{suffix}"), table_id=0, **_SHARD
         )
+        calls[name] = _Call(load, config=config)
+        calls[f"Retrieve{suffix}"] = _Call(retrieve, config=config)
     return calls
 
 
@@ -333,7 +332,7 @@ _CALLS = {
     "XlaSendTPUEmbeddingGradients": _Call(_xla_send, batch=True),
     "XlaSendTPUEmbeddingGradientsV2": _Call(lambda: _xla_send("V2"), batch=True),
     **{
-        name: _Call(lambda op=getattr(raw_ops, name), given=given: op(**given))
+        name: _Call(functools.partial(getattr(raw_ops, name), **given))
         for name, given in _ENQUEUES.items()
     },
     **_calls_of_optimizers(),
