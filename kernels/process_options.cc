@@ -64,8 +64,8 @@ Status CheckEnvironment() {
   }
   const std::string prune = FromEnvironment(kPruneVariable);
   if (!prune.empty() && prune != "0" && prune != "1") {
-    return InvalidArgument("The environment variable ", kPruneVariable,
-                           " is '", prune, "', must be 0 or 1");
+    return InvalidArgument("The environment variable ", kPruneVariable, " is '",
+                           prune, "', must be 0 or 1");
   }
   return OkStatus();
 }
