@@ -11,7 +11,6 @@ Writes a learning curve, a checkpoint and a SavedModel for serving into --out.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -25,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import flights_data
+import flights_options
 import numpy as np
 import tensorflow as tf
 from flights_data import Flights
@@ -202,21 +202,10 @@ def ask(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="./run demo",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    options = flights_options.parse(
+        flights_options.parser(__doc__, "./run demo"), EPOCHS
     )
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "out")
-    options = parser.parse_args()
-    if options.epochs < 1:
-        parser.error("--epochs must be at least 1")
     out = options.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(f"cannot write into --out: {error}")
 
     say("reading the flights")
     flights = flights_data.load()

@@ -12,12 +12,12 @@ and where there is no TPU:
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import time
 from typing import Any
 
 import flights_data
+import flights_options
 import numpy as np
 import tensorflow as tf
 from flights_data import CATEGORIES, Flights, Split
@@ -27,7 +27,6 @@ GLOBAL_BATCH = 1024
 WIDTH = 8  # of an embedding, and of what the dense numbers become
 STEPS_PER_CALL = 55  # the host is asked only every so often
 SEED = 1
-HERE = pathlib.Path(__file__).resolve().parent
 
 # Column -> table. The last routes of the aircraft share the table of its route.
 FEATURES = {**CATEGORIES, "history": "route"}
@@ -208,14 +207,9 @@ def served(trainer: Trainer, flights: Flights, folder: pathlib.Path) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = flights_options.parser(__doc__)
     parser.add_argument("--tpu", help="name of the TPU; default: $TPU_NAME")
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / "out")
-    options = parser.parse_args()
-    if options.epochs < 1:
-        parser.error("--epochs must be at least 1")
-    options.out.mkdir(parents=True, exist_ok=True)
+    options = flights_options.parse(parser)
 
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=options.tpu)
     tf.config.experimental_connect_to_cluster(resolver)

@@ -10,6 +10,7 @@
 #include "kernels/kernel_registration.h"
 #include "kernels/op_attrs.h"
 #include "kernels/status_bridge.h"
+#include "kernels/system_config.h"
 #include "kernels/tf_executor.h"
 #include "tensorflow/core/common_runtime/device_mgr.h"
 #include "tensorflow/core/framework/function.h"
@@ -255,35 +256,21 @@ std::string SerializedTopology(int num_cores) {
   return topology.SerializeAsString();
 }
 
-// A fresh TPU system has a fresh engine, or none.
 class ConfigureDistributedTPUOp : public OpKernel {
  public:
   explicit ConfigureDistributedTPUOp(OpKernelConstruction* ctx)
       : OpKernel(ctx) {
-    std::string reserved;
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("embedding_config", &reserved));
-    OP_REQUIRES(ctx, reserved.empty(),
-                absl::InvalidArgumentError(
-                    "embedding_config is reserved and must be empty; use "
-                    "tpu_embedding_config"));
-    OP_REQUIRES_OK(ctx, ctx->GetAttr("tpu_embedding_config", &config_));
+    OP_REQUIRES_OK(ctx, config_.Read(ctx));
   }
 
   void Compute(OpKernelContext* ctx) override {
-    if (config_.empty()) {
-      TearDownEngine();
-    } else {
-      TfExecutor executor(ctx);
-      OP_REQUIRES_OK(ctx, ToAbsl(ConfigureEngine(config_, executor)));
-    }
+    OP_REQUIRES_OK(ctx, config_.Apply(ctx));
     OP_REQUIRES_OK(
-        ctx,
-
-        SetStringOutput(ctx, 0, SerializedTopology(NumCoreDevices(ctx))));
+        ctx, SetStringOutput(ctx, 0, SerializedTopology(NumCoreDevices(ctx))));
   }
 
  private:
-  std::string config_;
+  SystemConfig config_;
 };
 
 class ShutdownDistributedTPUOp : public OpKernel {

@@ -30,6 +30,7 @@ Origin& TheOrigin() {
 
 Status ConfigureEngine(const std::string& serialized_config,
                        Executor& executor) {
+  TF_EMBED_RETURN_IF_ERROR(CheckEnvironment());
   TF_EMBED_ASSIGN_OR_RETURN(const auto proto,
                             ParseConfigProto(serialized_config));
   TF_EMBED_ASSIGN_OR_RETURN(EngineConfig config, ConfigFromProto(proto));

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
+#include <string>
 
 namespace tf_embed {
 namespace {
@@ -17,15 +17,20 @@ int64_t NanosecondsOf(double seconds) {
   return std::llround(std::fmin(seconds, kLongestSeconds) * 1e9);
 }
 
-double SecondsFromEnvironment() {
-  const char* text = std::getenv("TF_EMBED_RECV_TIMEOUT_S");
-  return text == nullptr ? 0 : std::strtod(text, nullptr);
+constexpr char kTimeoutVariable[] = "TF_EMBED_RECV_TIMEOUT_S";
+constexpr char kPruneVariable[] = "TF_EMBED_PRUNE_NEGATIVE_IDS";
+
+// The value of an environment variable; empty where there is none.
+std::string FromEnvironment(const char* name) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? "" : text;
 }
 
-bool PruneFromEnvironment() {
-  const char* text = std::getenv("TF_EMBED_PRUNE_NEGATIVE_IDS");
-  return text != nullptr && std::strcmp(text, "1") == 0;
+double SecondsFromEnvironment() {
+  return std::strtod(FromEnvironment(kTimeoutVariable).c_str(), nullptr);
 }
+
+bool PruneFromEnvironment() { return FromEnvironment(kPruneVariable) == "1"; }
 
 std::atomic<int64_t>& TimeoutNs() {
   static std::atomic<int64_t> timeout_ns{
@@ -47,6 +52,23 @@ std::optional<std::chrono::nanoseconds> RecvTimeout() {
 }
 
 bool PruneNegativeIds() { return Prune().load(std::memory_order_relaxed); }
+
+Status CheckEnvironment() {
+  const std::string seconds = FromEnvironment(kTimeoutVariable);
+  char* end = nullptr;
+  const double value = std::strtod(seconds.c_str(), &end);
+  if (*end != '\0' || !(value >= 0)) {  // NaN is neither
+    return InvalidArgument("The environment variable ", kTimeoutVariable,
+                           " is '", seconds,
+                           "', must be a number of seconds, 0 or more");
+  }
+  const std::string prune = FromEnvironment(kPruneVariable);
+  if (!prune.empty() && prune != "0" && prune != "1") {
+    return InvalidArgument("The environment variable ", kPruneVariable, " is '",
+                           prune, "', must be 0 or 1");
+  }
+  return OkStatus();
+}
 
 }  // namespace tf_embed
 

@@ -26,6 +26,7 @@ SANITIZERS = {
 }
 
 # Exit codes of `bazel test`.
+BAD_COMMAND_LINE = 2
 TESTS_FAILED = 3
 NO_TESTS = 4
 
@@ -127,6 +128,8 @@ def run_stage(name: str, bazel: str, arguments: list[str]) -> Stage:
             stdin=subprocess.DEVNULL,
         ).returncode
         results = read_results(events)
+    if code == BAD_COMMAND_LINE:  # and every further stage would say so again
+        sys.exit("[run] error: Bazel refused the command line, as it says above")
     counts = sum((counts for counts, _, _ in results.values()), Counts())
     bad = [label for label, (_, passed, _) in results.items() if not passed]
     if code not in (0, TESTS_FAILED, NO_TESTS):

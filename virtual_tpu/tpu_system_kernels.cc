@@ -5,9 +5,10 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/engine_setup.h"
+#include "kernels/system_config.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/protobuf/tpu/topology.pb.h"
-#include "tf_embed/engine/engine.h"
 #include "virtual_tpu/device_names.h"
 #include "virtual_tpu/options.h"
 #include "virtual_tpu/topology.h"
@@ -17,14 +18,9 @@ namespace tf_embed::virtual_tpu {
 namespace {
 
 using tensorflow::OpKernel;
+using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::TensorShape;
-
-// As on a TPU, nothing of the system outlives its configuration.
-void ResetSystem() {
-  SetActiveEngine(nullptr);
-  ResetTransfers();
-}
 
 std::string SerializedTopology() {
   const int num_cores = NumCores();
@@ -43,16 +39,24 @@ std::string SerializedTopology() {
   return proto.SerializeAsString();
 }
 
+// As on a TPU, nothing of the system outlives its configuration.
 class ConfigureDistributedTPUOp : public OpKernel {
  public:
-  using OpKernel::OpKernel;
+  explicit ConfigureDistributedTPUOp(OpKernelConstruction* ctx)
+      : OpKernel(ctx) {
+    OP_REQUIRES_OK(ctx, config_.Read(ctx));
+  }
 
   void Compute(OpKernelContext* ctx) override {
-    ResetSystem();
+    OP_REQUIRES_OK(ctx, config_.Apply(ctx));
+    ResetTransfers();
     tensorflow::Tensor* topology = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({}), &topology));
     topology->scalar<tensorflow::tstring>()() = SerializedTopology();
   }
+
+ private:
+  SystemConfig config_;
 };
 REGISTER_KERNEL_BUILDER(Name("ConfigureDistributedTPU").Device(kTpuSystemType),
                         ConfigureDistributedTPUOp);
@@ -61,7 +65,10 @@ class ShutdownDistributedTPUOp : public OpKernel {
  public:
   using OpKernel::OpKernel;
 
-  void Compute(OpKernelContext*) override { ResetSystem(); }
+  void Compute(OpKernelContext*) override {
+    TearDownEngine();
+    ResetTransfers();
+  }
 };
 REGISTER_KERNEL_BUILDER(Name("ShutdownDistributedTPU").Device(kTpuSystemType),
                         ShutdownDistributedTPUOp);

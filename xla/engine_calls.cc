@@ -19,6 +19,8 @@
 #include "tf_embed/base/status.h"
 #include "tf_embed/engine/batch_tickets.h"
 #include "tf_embed/engine/engine.h"
+#include "tsl/profiler/lib/traceme.h"
+#include "tsl/profiler/lib/traceme_encode.h"
 #include "xla/ffi/api/ffi.h"
 
 // The header that declares this includes MLIR, which the wheel lacks.
@@ -30,6 +32,8 @@ namespace tf_embed {
 namespace {
 
 namespace ffi = ::xla::ffi;
+using ::tsl::profiler::TraceMe;
+using ::tsl::profiler::TraceMeEncode;
 
 // The codes of both have the values of absl::StatusCode.
 ffi::Error ToFfi(const Status& status) {
@@ -122,6 +126,9 @@ int64_t NumElements(const EngineConfig& config, int f, int num_cores) {
 Status LookUp(const Target& target, const ReceivedBatches& batches,
               const ffi::RemainingRets& results, size_t first_result,
               ffi::ThreadPool pool) {
+  TraceMe trace([&] {
+    return TraceMeEncode("TfEmbedLookup", {{"core", target.cores.first}});
+  });
   const EngineConfig& config = target.engine->config();
   std::vector<float*> outputs(config.features.size());
   for (size_t f = 0; f < outputs.size(); ++f) {
@@ -146,6 +153,9 @@ struct OwnedGradients {
 Status Send(const Target& target, CoreRange cores,
             const ReceivedBatches* batches, const ffi::RemainingArgs& operands,
             ffi::ThreadPool pool) {
+  TraceMe trace([&] {
+    return TraceMeEncode("TfEmbedSendGradients", {{"core", cores.first}});
+  });
   const EngineConfig& config = target.engine->config();
   const size_t num_features = config.features.size();
   const int num_rates = NumLearningRateTags(config);

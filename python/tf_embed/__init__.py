@@ -7,8 +7,11 @@ there is no TPU.
 
 from typing import TYPE_CHECKING, Any
 
-from tf_embed import _activations_gradient, raw_ops, training, virtual_tpu
+# First, because it says which TensorFlow is missing.
 from tf_embed._loader import load
+
+# isort: split
+from tf_embed import _activations_gradient, raw_ops, training, virtual_tpu
 from tf_embed._process import (
     recv_timeout,
     set_prune_negative_ids,

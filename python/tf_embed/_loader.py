@@ -4,8 +4,6 @@ import ctypes
 import functools
 import os
 
-import tensorflow as tf
-
 from tf_embed import _build_info
 
 LIBRARY_NAME = "libtf_embed.so"
@@ -15,13 +13,21 @@ def _minor(version: str) -> tuple[str, ...]:
     return tuple(version.split(".")[:2])
 
 
-def _built_for_other(detail: str) -> ImportError:
+def _built_for_other(found: str) -> ImportError:
     wanted = ".".join(_minor(_build_info.TF_VERSION))
     return ImportError(
         f"tf_embed was built for TensorFlow {_build_info.TF_VERSION}, found"
-        f" {tf.__version__}{detail}. Install tensorflow=={wanted}.*, or a"
-        " tf_embed built for your TensorFlow."
+        f" {found}. Install tensorflow=={wanted}.*, or a tf_embed built for your"
+        " TensorFlow."
     )
+
+
+try:
+    import tensorflow as tf
+except ModuleNotFoundError as error:
+    if error.name != "tensorflow":
+        raise
+    raise _built_for_other("none") from error
 
 
 def _already_loaded() -> bool:
@@ -56,7 +62,7 @@ def load() -> str:
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), LIBRARY_NAME)
     # The C++ ABI changes with each minor version: look before loading.
     if _minor(tf.__version__) != _minor(_build_info.TF_VERSION):
-        raise _built_for_other("")
+        raise _built_for_other(tf.__version__)
     if _already_loaded():
         return path
     if not os.path.exists(path):
@@ -65,6 +71,6 @@ def load() -> str:
         tf.load_op_library(path)
     except tf.errors.OpError as error:
         if "undefined symbol" in error.message:
-            raise _built_for_other(f" ({error.message})") from error
+            raise _built_for_other(f"{tf.__version__} ({error.message})") from error
         raise ImportError(f"tf_embed cannot load {path}: {error.message}") from error
     return path

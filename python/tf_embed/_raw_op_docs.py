@@ -314,7 +314,8 @@ ARGUMENTS: dict[str, str] = {
     "tpu_embedding_config": "a TPUEmbeddingConfiguration, serialized or not."
     " Empty: the engine is not configured.",
     "tpu_topology": "bytes, no effect on CPU.",
-    "tuple_mask": "bytes, a serialized TensorProto of [?, 2] int32 (type, span).",
+    "tuple_mask": "bytes, a serialized TensorProto of [?, 2] int32 (type, span), all"
+    " of it in int_val, where TensorFlow's shape function reads it.",
 }
 ARGUMENTS.update((slot, _SLOT) for slots in OPTIMIZER_SLOTS.values() for slot in slots)
 ARGUMENTS.update((f"auxiliary{i}", _PER_TABLE) for i in range(1, 8))

@@ -39,11 +39,16 @@ class _Ops:
             **self._attrs,
         )
 
-    def send(self, ticket: Any, value: float = 1.0) -> None:
+    def send(
+        self,
+        ticket: Any,
+        gradients: Any = None,
+        rates: Any = small_model.LEARNING_RATES,
+    ) -> None:
         harness.op(
             f"XlaSendTPUEmbeddingGradients{self._version}",
-            gradients=small_model.gradients(value),
-            learning_rates=small_model.LEARNING_RATES,
+            gradients=small_model.gradients() if gradients is None else gradients,
+            learning_rates=rates,
             deduplication_data=ticket,
             **self._attrs,
         )
@@ -91,6 +96,44 @@ def test_SendTwice(config: Any) -> None:
     ops.send(ticket)
     with raises(tf.errors.FailedPreconditionError, "sent already"):
         ops.send(ticket)
+
+
+@pytest.mark.parametrize(
+    ("gradients", "rates", "texts"),
+    [
+        (small_model.gradients()[:2], [np.float32(1)], ["Got 2 gradients", "3"]),
+        (
+            [np.ones((2, 4, 2), np.float32), *small_model.gradients()[1:]],
+            [np.float32(1)],
+            ["'color'", "[2,4,2]", "[4,2]"],
+        ),
+        (small_model.gradients(), [], ["Got 0 learning rates", "expects 1"]),
+    ],
+)
+def test_SendOfWrongInputs(
+    config: Any, gradients: Any, rates: Any, texts: list[str]
+) -> None:
+    ops = _Ops("", config)
+    small_model.enqueue()
+    ticket = ops.ticket()
+    with raises(_INVALID, *texts):
+        ops.send(ticket, gradients, rates)
+    small_model.assert_tables(config, small_model.parameters())
+    ops.send(ticket)  # The ticket is still good.
+    small_model.assert_tables(config, small_model.parameters_after(1), rtol=2**-22)
+
+
+def test_ConfigMustBeTheActiveOne(config: Any) -> None:
+    small_model.enqueue()
+    ticket = _Ops("", config).ticket()
+    other = type(config)()
+    other.CopyFrom(config)
+    other.table_descriptor[1].vocabulary_size = 6
+    ops = _Ops("", other)
+    for call in (ops.ticket, lambda: ops.recv(ticket), lambda: ops.send(ticket)):
+        with raises(_INVALID, "differs from the active one", "vocabulary_size"):
+            call()
+    small_model.assert_tables(config, small_model.parameters())
 
 
 def test_SendForInference(config: Any) -> None:

@@ -91,6 +91,23 @@ def test_ArbitraryTensorBatch_BadInput(
         small_model.enqueue(**inputs)
 
 
+@pytest.mark.parametrize(
+    ("index", "value", "texts"),
+    [
+        (1, [[0, 0, 0], [2**32 + 1, 0, 0]], ["'words'", "4294967297", "[0, 2)"]),
+        (2, [0, 1, 1, 2**32 + 3, 2**32 + 3], ["'user'", "end with 4294967299"]),
+    ],
+)
+def test_ArbitraryTensorBatch_WideIndicesAreNotCutOff(
+    features: Any, index: int, value: Any, texts: list[str]
+) -> None:
+    inputs = small_model.arbitrary_inputs()
+    inputs[_INDICES] = [i.astype(np.int64) for i in inputs[_INDICES]]
+    inputs[_INDICES][index] = np.array(value, np.int64)
+    with raises(errors.InvalidArgumentError, *texts):
+        small_model.enqueue(**inputs)
+
+
 def test_ArbitraryTensorBatch_NoRaggedRow(features: Any) -> None:
     inputs = _changed(_INDICES, 2, np.array([0], np.int32))
     inputs[_IDS][2] = np.zeros(0, np.int64)
@@ -143,6 +160,23 @@ def test_Combiners_WrongLength(features: Any) -> None:
         errors.InvalidArgumentError, "Invalid length of combiners. Have 4", "2", "3"
     ):
         small_model.enqueue(combiners=["sum"] * 4)
+
+
+def test_Combiners_OfTheOtherForms(tables: Any) -> None:
+    nothing = ([], [], [])
+    with raises(errors.InvalidArgumentError, "Invalid combiner", "max"):
+        harness.op(
+            "EnqueueTPUEmbeddingSparseBatch",
+            **_lists("sample_indices", [nothing, nothing]),
+            combiners=["sum", "max"],
+        )
+    with raises(errors.InvalidArgumentError, "Invalid length of combiners. Have 4"):
+        harness.op(
+            "EnqueueTPUEmbeddingRaggedTensorBatch",
+            **_lists("sample_splits", [([0, 0, 0], [], [])] * 3),
+            table_ids=[0, 0, 1],
+            combiners=["sum"] * 4,
+        )
 
 
 def test_Combiners_PerTableOrPerInput(features: Any) -> None:

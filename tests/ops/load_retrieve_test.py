@@ -13,6 +13,7 @@ from tests.reference.engine import Engine
 from tests.reference.optimizers import OPTIMIZERS
 
 _INVALID = tf.errors.InvalidArgumentError
+_SHARD = {"num_shards": 1, "shard_id": 0}
 
 # Bit patterns that arithmetic would not keep.
 _ODD_BITS = np.array(
@@ -231,20 +232,16 @@ def test_LoadAll_Refuses(change: Any, attrs: Any, texts: list[str]) -> None:
 def test_LoadAll_WrongNumberOfTables() -> None:
     config = _config("adagrad")
     harness.configure(config)
+    attrs = _SHARD | {"config": config.SerializeToString()}
     with raises(_INVALID, "NumTables is 1", "2 tables"):
-        harness.op(
-            "RetrieveAllTPUEmbeddingParameters",
-            NumTables=1,
-            config=config.SerializeToString(),
-            num_shards=1,
-            shard_id=0,
-        )
+        harness.op("RetrieveAllTPUEmbeddingParameters", NumTables=1, **attrs)
+    arguments = {name: v[:1] for name, v in _load_all_arguments(config).items()}
+    with raises(_INVALID, "NumTables is 1", "2 tables"):
+        harness.op("LoadAllTPUEmbeddingParameters", **arguments, **attrs)
+    assert not harness.retrieve(config, 0)[0].any()
 
 
 # Errors of the ops for one table.
-
-
-_SHARD = {"num_shards": 1, "shard_id": 0}
 
 
 @pytest.fixture
@@ -293,13 +290,21 @@ def test_OneTable_BadAttributes(adagrad: Any, attrs: Any, texts: list[str]) -> N
 def test_OneTable_ConfigThatIsNotTheActiveOne(adagrad: Any) -> None:
     other = _config("adagrad")
     other.table_descriptor[1].dimension = 7
-    with raises(_INVALID, "differs from the active one", "dimension"):
-        harness.op(
+    values = [np.ones((13, 6), np.float32)] * 2
+    for call in (
+        lambda: harness.op(
             "RetrieveTPUEmbeddingAdagradParameters",
             table_id=0,
             config=other.SerializeToString(),
             **_SHARD,
-        )
+        ),
+        lambda: harness.load(other, 0, values),
+        lambda: harness.load_all(other, [values, values]),
+        lambda: harness.retrieve_all(other),
+    ):
+        with raises(_INVALID, "differs from the active one", "dimension"):
+            call()
+    assert not harness.retrieve(adagrad, 0)[0].any()
 
 
 def test_OneTable_OptimizerOfAnotherTable(adagrad: Any) -> None:

@@ -9,6 +9,7 @@ import textwrap
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.ops import harness, small_model
@@ -66,6 +67,34 @@ def test_BothCanComeFromTheEnvironment() -> None:
         check=False,
     )
     assert result.stdout.split() == ["limited", "pruned"], result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("TF_EMBED_RECV_TIMEOUT_S", "soon", "a number of seconds, 0 or more"),
+        ("TF_EMBED_RECV_TIMEOUT_S", "5s", "a number of seconds, 0 or more"),
+        ("TF_EMBED_RECV_TIMEOUT_S", "-1", "a number of seconds, 0 or more"),
+        ("TF_EMBED_RECV_TIMEOUT_S", "nan", "a number of seconds, 0 or more"),
+        ("TF_EMBED_PRUNE_NEGATIVE_IDS", "true", "0 or 1"),
+    ],
+)
+def test_BadEnvironmentIsNamed(
+    monkeypatch: pytest.MonkeyPatch, config: Any, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with raises(
+        tf.errors.InvalidArgumentError, f"{name} is '{value}', must be {allowed}"
+    ):
+        harness.configure(small_model.table_config())
+    small_model.assert_works(config)
+
+
+@pytest.mark.parametrize("value", ["", "0", "1.5", " 2", "inf"])
+def test_EnvironmentMayLimitOrNot(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TF_EMBED_RECV_TIMEOUT_S", value)
+    monkeypatch.setenv("TF_EMBED_PRUNE_NEGATIVE_IDS", value and "0")
+    small_model.assert_works(small_model.configured(small_model.feature_config()))
 
 
 def test_ProfilerShowsTheStages(tmp_path: pathlib.Path) -> None:

@@ -73,6 +73,19 @@ def test_other_tensorflow_names_both_versions():
     ) in result.stderr
 
 
+def test_missing_tensorflow_names_the_one_it_wants():
+    result = testing.run_python("""
+        import sys
+        sys.modules["tensorflow"] = None
+        import tf_embed
+    """)
+    assert result.returncode != 0
+    assert (
+        f"ImportError: tf_embed was built for TensorFlow {_build_info.TF_VERSION},"
+        " found none. Install tensorflow=="
+    ) in result.stderr
+
+
 def test_undefined_symbol_names_both_versions():
     result = testing.run_python("""
         import tensorflow as tf

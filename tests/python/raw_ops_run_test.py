@@ -1,5 +1,7 @@
 """tf_embed.raw_ops run eagerly, in functions and in graphs: same numbers."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,43 +15,11 @@ _ITEM = [5, 2, 2, 3]
 _SEEN = [[0, 1], [2], [], [5, 5]]
 
 
-def _eagerly(program, *arguments):
-    return tf.nest.map_structure(np.asarray, program(*arguments))
-
-
-def _in_function(program, *arguments):
-    return tf.nest.map_structure(np.asarray, tf.function(program)(*arguments))
-
-
-def _in_graph(program, *arguments):
-    with tf.Graph().as_default():
-        # What a program returns None for in eager mode is an op here.
-        outputs = program(*arguments)
-        with tf.compat.v1.Session() as session:
-            return session.run(outputs)
-
-
-@pytest.fixture(params=[_eagerly, _in_function, _in_graph])
+@pytest.fixture(params=testing.MODES)
 def run(request):
     tf_embed.shutdown()
     tf_embed.set_recv_timeout(30)
-
-    def run_program(program, *arguments):
-        # A function or a session returns tensors, not ops: the number says
-        # that the program has run.
-        def with_result(*inner):
-            outputs = program(*inner)
-            operations = [
-                x for x in tf.nest.flatten(outputs) if isinstance(x, tf.Operation)
-            ]
-            if outputs is None or operations:
-                with tf.control_dependencies(operations):
-                    return tf.constant(1)
-            return outputs
-
-        return request.param(with_result, *arguments)
-
-    yield run_program
+    yield functools.partial(testing.run_in, request.param)
     tf_embed.shutdown()
     tf_embed.set_recv_timeout(None)
 

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import numpy as np
+import tensorflow as tf
 from tensorflow.core.protobuf.tpu.tpu_embedding_configuration_pb2 import (
     TPUEmbeddingConfiguration,
 )
@@ -62,6 +63,49 @@ def ragged(rows):
         np.array(splits, np.int32),
         np.array([i for row in rows for i in row], np.int64),
     )
+
+
+def _eagerly(program, *arguments):
+    return program(*arguments)
+
+
+def _in_function(program, *arguments):
+    return tf.function(program)(*arguments)
+
+
+def _in_graph(program, *arguments):
+    with tf.Graph().as_default():
+        # What a program returns None for in eager mode is an op here.
+        outputs = program(*arguments)
+        with tf.compat.v1.Session() as session:
+            return session.run(outputs)
+
+
+def _as_array(value):
+    value = value.numpy() if isinstance(value, tf.Tensor) else value
+    # As an array of bytes it would lose zeros at its end.
+    return np.asarray(value, object if isinstance(value, bytes) else None)
+
+
+MODES = [_eagerly, _in_function, _in_graph]
+
+
+def run_in(mode, program, *arguments):
+    """What a program returns, as arrays; 1 where it returns nothing."""
+
+    # A function or a session returns tensors, not ops: the number says that the
+    # program has run.
+    def with_result(*inner):
+        outputs = program(*inner)
+        operations = [
+            x for x in tf.nest.flatten(outputs) if isinstance(x, tf.Operation)
+        ]
+        if outputs is None or operations:
+            with tf.control_dependencies(operations):
+                return tf.constant(1)
+        return outputs
+
+    return tf.nest.map_structure(_as_array, mode(with_result, *arguments))
 
 
 def run_python(code):

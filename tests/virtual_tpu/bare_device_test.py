@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.tpu.tpu_embedding_configuration_pb2 import (
+    TPUEmbeddingConfiguration,
+)
 from tensorflow.python.tpu import tpu
 from tensorflow.python.tpu.ops import tpu_ops
 from vtpu_testing import CORES, resolver
@@ -105,3 +108,29 @@ def test_partitioned_call_on_a_core_that_is_not_there(core):
         match=rf"device_ordinal is {core}, must be from 0 to {CORES - 1}",
     ):
         partitioned_call(lambda x: x, X, core)
+
+
+def test_system_is_configured_with_the_embedding_of_the_op():
+    config = TPUEmbeddingConfiguration(mode="TRAINING", num_tensor_cores=CORES)
+    config.table_descriptor.add(
+        name="t",
+        vocabulary_size=3,
+        dimension=2,
+        optimization_parameters={"stochastic_gradient_descent": {}},
+    )
+    config.feature_descriptor.add(table_id=0, input_shape=[1])
+    serialized = config.SerializeToString()
+
+    def initialized():
+        return tf.raw_ops.IsTPUEmbeddingInitialized(config=serialized).numpy()
+
+    with tf.device("TPU_SYSTEM:0"):
+        tf.raw_ops.ConfigureDistributedTPU(tpu_embedding_config=serialized)
+        assert initialized()
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="embedding_config is reserved"
+        ):
+            tf.raw_ops.ConfigureDistributedTPU(embedding_config=serialized)
+        assert initialized()
+        tf.raw_ops.ConfigureDistributedTPU()
+        assert not initialized()

@@ -91,6 +91,20 @@ def test_StepOfOneProgramReceivesAndUpdates():
     small_model.assert_tables(config, small_model.parameters_after(1), rtol=1e-6)
 
 
+def test_ProfilerShowsTheStagesOfAProgram(tmp_path):
+    config = small_model.configured(small_model.feature_config())
+    step = compiled(lambda: _step(config))
+    for _ in range(2):
+        small_model.enqueue("train")
+    step()  # compiles, and is not looked at
+    tf.profiler.experimental.start(str(tmp_path))
+    step()
+    tf.profiler.experimental.stop()
+    (trace,) = tmp_path.rglob("*.xplane.pb")
+    for span in (b"TfEmbedLookup", b"TfEmbedSendGradients"):
+        assert span in trace.read_bytes(), span
+
+
 def test_StepsInOneProgramRunInOrder():
     # No data lead from one step's Send to the next one's Recv.
     config = small_model.configured(small_model.feature_config())
