@@ -90,23 +90,32 @@ class RawOps(System):
             )
 
     def _tensors(self, batch):
-        """Splits of each table, then ids, then weights."""
-        columns = []
-        for t in range(self.workload.tables):
-            ids, splits, weights = batch.of_table(t)
-            # Without splits, a feature is dense: one id a sample.
-            splits = splits[:0] if self.workload.one_id else splits
-            weights = [] if weights is None else weights
-            columns.append((splits, ids, tf.constant(weights, tf.float32)))
-        splits, ids, weights = zip(*columns, strict=True)
-        return [tf.constant(x) for x in (*splits, *ids, *weights)]
+        """What differs from batch to batch: ids of each table, splits, weights."""
+        columns = [batch.of_table(t) for t in range(self.workload.tables)]
+        ids, splits, weights = zip(*columns, strict=True)
+        flat = [*ids]
+        if not self.workload.one_id:
+            flat += splits
+        if self.workload.weighted:
+            flat += weights
+        return [tf.constant(x) for x in flat]
 
     def _look_up(self, flat, mode):
         n = self.workload.tables
+        rest = list(flat)
+        ids = [rest.pop(0) for _ in range(n)]
+        # Without splits, a feature is dense: one id a sample.
+        splits = [
+            tf.zeros([0], tf.int64) if self.workload.one_id else rest.pop(0)
+            for _ in range(n)
+        ]
+        weights = [
+            rest.pop(0) if self.workload.weighted else tf.zeros([0]) for _ in range(n)
+        ]
         enqueue = raw_ops.EnqueueTPUEmbeddingArbitraryTensorBatch(
-            sample_indices_or_row_splits=flat[:n],
-            embedding_indices=flat[n : 2 * n],
-            aggregation_weights=flat[2 * n :],
+            sample_indices_or_row_splits=splits,
+            embedding_indices=ids,
+            aggregation_weights=weights,
             mode_override=mode,
             device_ordinal=0,
             combiners=self._combiners,
