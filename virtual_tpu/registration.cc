@@ -12,6 +12,7 @@
 #include "virtual_tpu/mlir_bridge.h"
 #include "virtual_tpu/options.h"
 #include "virtual_tpu/partitioned_call_kernels.h"
+#include "virtual_tpu/preemption.h"
 #include "virtual_tpu/replica_expansion_pass.h"
 
 namespace tf_embed::virtual_tpu {
@@ -27,6 +28,7 @@ Status Enable(int num_cores) {
     RegisterDevices();
     SwitchOffMlirBridge();
     RegisterPartitionedCallKernels();
+    RegisterCheckPreemption();
     RunEagerFunctionsWithoutXla();
     RegisterReplicaExpansionPass();
   }

@@ -34,7 +34,14 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="warn of what a real TPU would refuse",
     )
-    parser.add_argument("-m", dest="module", help="run a module, as python -m does")
+    # Takes all that follows: the module's own options are not ours.
+    parser.add_argument(
+        "-m",
+        dest="module",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="run a module, as python -m does",
+    )
     parser.add_argument(
         "arguments",
         nargs=argparse.REMAINDER,
@@ -57,9 +64,9 @@ def main(argv: list[str] | None = None) -> None:
     virtual_tpu.map_tpu_names()
     os.environ["TPU_NAME"] = "local"
     if args.module:
-        sys.argv = [args.module, *args.arguments]
+        sys.argv = list(args.module)
         sys.path.insert(0, os.getcwd())
-        runpy.run_module(args.module, run_name="__main__", alter_sys=True)
+        runpy.run_module(args.module[0], run_name="__main__", alter_sys=True)
         return
     script = args.arguments[0]
     if not os.path.exists(script):

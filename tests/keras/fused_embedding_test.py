@@ -186,6 +186,47 @@ def test_fit_and_save(kit, optimizer, tmp_path):
     np.testing.assert_array_equal(fresh.predict(dataset(), verbose=0), expected)
 
 
+@pytest.mark.parametrize("optimizer", [None, embedding.Adagrad(0.1)])
+def test_export_of_ragged_inputs(kit, optimizer, tmp_path):
+    model = functional_model(kit, optimizer)
+    module = tf.Module()
+    module.held = [
+        weight if isinstance(weight, tf.Variable) else weight.value
+        for weight in model.variables
+    ]
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int64, "ids"),
+            tf.TensorSpec([None], tf.int64, "splits"),
+        ]
+    )
+    def serve(ids, splits):
+        watched = tf.RaggedTensor.from_row_splits(ids, splits)
+        return {"score": model({**inputs(), "watched": watched})}
+
+    tf.saved_model.save(module, str(tmp_path), signatures=serve)
+    assert b"TfEmbed" not in (tmp_path / "saved_model.pb").read_bytes()
+    loaded = tf.saved_model.load(str(tmp_path))
+    watched = inputs()["watched"]
+    score = loaded.signatures["serving_default"](
+        ids=watched.values, splits=watched.row_splits
+    )["score"]
+    np.testing.assert_allclose(score, model(inputs()), rtol=1e-5, atol=1e-6)
+
+
+def test_model_export_of_dense_inputs(kit, tmp_path):
+    who = kit.keras.Input((), dtype="int64", name="who")
+    layer = kit.FusedEmbedding({"who": features()["who"]})
+    model = kit.keras.Model(who, layer({"who": who})["who"])
+    model.export(str(tmp_path))
+    assert b"TfEmbed" not in (tmp_path / "saved_model.pb").read_bytes()
+    loaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_array_equal(
+        loaded.serve(tf.constant([5, 2], tf.int64)), [[5.0] * 3, [2.0] * 3]
+    )
+
+
 def test_embedding_optimizer_trains_in_the_backward_pass(kit):
     table = embedding.TableConfig(
         4, 1, combiner="sum", initializer=embedding.RowIdInitializer(), name="t"

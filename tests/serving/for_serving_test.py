@@ -57,12 +57,14 @@ def test_under_tpu_strategy_is_refused():
             tf_embed.TPUEmbeddingForServing(_features(), None)
 
 
-def test_in_dataset_map():
+@pytest.mark.parametrize("ids_type", [tf.int32, tf.int64])
+def test_in_dataset_map(ids_type):
     layer = tf_embed.TPUEmbeddingForServing(_features(), None)
     layer.build()
-    inputs = {"watched": _inputs()["watched"], "favourite": _inputs()["favourite"]}
-    dataset = tf.data.Dataset.from_tensor_slices(inputs).batch(3).map(layer)
-    _assert_equal(next(iter(dataset)), layer(inputs))
+    inputs = tf.nest.map_structure(lambda x: tf.cast(x, ids_type), _inputs())
+    dataset = tf.data.Dataset.from_tensors(inputs).repeat(3)
+    for found in dataset.map(layer, num_parallel_calls=2):
+        _assert_equal(found, layer(inputs))
 
 
 @pytest.mark.filterwarnings("error")

@@ -248,6 +248,18 @@ def test_bad_ids_are_refused_as_in_float32():
         small({"video": tf.constant([3])})
 
 
+@pytest.mark.parametrize("ids_type", [tf.int32, tf.int64])
+@pytest.mark.parametrize("dtype", FORMATS)
+def test_in_dataset_map(dtype, ids_type):
+    small = tf_embed.quantize(_layer((20, 7)), dtype)
+    rows = tf.ragged.constant([[3, 19], [], [0], [7, 7, 1]], dtype=ids_type)
+    dataset = tf.data.Dataset.from_tensor_slices({"video": rows}).batch(2)
+    found = [batch["video"] for batch in dataset.map(small, num_parallel_calls=2)]
+    np.testing.assert_array_equal(
+        tf.concat(found, axis=0), small({"video": rows})["video"]
+    )
+
+
 @pytest.mark.parametrize("dtype", FORMATS)
 def test_compiled(dtype):
     small = tf_embed.quantize(_layer((20, 7)), dtype)

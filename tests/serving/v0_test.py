@@ -5,8 +5,8 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from random_calls import random_call
-from tensorflow.python.keras.optimizer_v2 import adagrad
 from v0_comparison import CORES, STOCK, check_same, strategy
 
 import tf_embed
@@ -67,25 +67,26 @@ def _dataset():
     return strategy().experimental_distribute_dataset(dataset, options)
 
 
-def _train(layer, apply_gradients, steps=3, **function):
+def _loss(activations, labels):
+    output = tf.add_n(
+        [tf.reduce_sum(x, axis=1, keepdims=True) for x in activations.values()]
+    )
+    return tf.reduce_mean((output - labels) ** 2)
+
+
+def _train(layer, apply_gradients, steps=3, jit_compile=None):
     """The loop of the class' documentation; the tables afterwards."""
     iterator = iter(_dataset())
 
-    @tf.function(autograph=True, **function)
+    @tf.function(autograph=True)
     def training_step(iterator, num_steps):
+        @tf.function(jit_compile=jit_compile)
         def tpu_step(batch):
             features, labels = batch
             tables = list(layer.embedding_tables.values())
             with tf.GradientTape() as tape:
                 tape.watch(tables)
-                activations = layer(features)
-                output = tf.add_n(
-                    [
-                        tf.reduce_sum(value, axis=1, keepdims=True)
-                        for value in activations.values()
-                    ]
-                )
-                loss = tf.reduce_mean((output - labels) ** 2)
+                loss = _loss(layer(features), labels)
             apply_gradients(zip(tape.gradient(loss, tables), tables, strict=True))
 
         for _ in tf.range(num_steps):
@@ -102,15 +103,33 @@ def _tables(layer):
     ]
 
 
+def _evaluate(layer, steps=2):
+    """The other loop of the documentation; the mean loss."""
+    iterator = iter(_dataset())
+    with strategy().scope():
+        mean = tf_keras.metrics.Mean()
+
+    @tf.function
+    def evaluation_step(iterator, num_steps):
+        def tpu_step(batch):
+            features, labels = batch
+            mean.update_state(_loss(layer(features), labels))
+
+        for _ in tf.range(num_steps):
+            strategy().run(tpu_step, args=(next(iterator),))
+
+    evaluation_step(iterator, tf.constant(steps))
+    return mean.result().numpy()
+
+
 def _with_keras(cls):
     with strategy().scope():
-        optimizer = adagrad.Adagrad(0.1)
+        optimizer = tf_keras.optimizers.legacy.Adagrad(0.1)
 
         def slot_variable_creation_fn(table, slot_names, slot_initializers):
-            return {
-                name: optimizer.add_slot(table, name, initializer)
-                for name, initializer in zip(slot_names, slot_initializers, strict=True)
-            }
+            (name,), (initializer,) = slot_names, slot_initializers
+            # Keras has no plural.
+            return {name: optimizer.add_slot(table, "accumulator", initializer)}
 
         layer = _layer(
             cls,
@@ -119,20 +138,36 @@ def _with_keras(cls):
     return layer, optimizer
 
 
-def test_training_loop_with_a_keras_optimizer():
-    ours, theirs = [
-        _train(layer, optimizer.apply_gradients)
-        for layer, optimizer in map(_with_keras, reversed(CLASSES))
-    ]
-    for got, want in zip(ours, theirs, strict=True):
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_loops_of_the_documentation_with_a_keras_optimizer(jit_compile):
+    losses = []
+    tables = []
+    for cls in CLASSES:
+        layer, optimizer = _with_keras(cls)
+        before = _evaluate(layer)
+        # Nobody compiles TensorFlow's lookups of sparse tensors.
+        compiled = jit_compile if cls is not STOCK else None
+        tables.append(_train(layer, optimizer.apply_gradients, jit_compile=compiled))
+        losses.append((before, _evaluate(layer)))
+        # The optimizer's slots are those of the embedding object.
+        for config, table in layer.embedding_tables.items():
+            slot = optimizer.get_slot(table, "accumulator")
+            assert slot is layer._variables[config.name]["accumulators"]
+            accumulators = strategy().experimental_local_results(slot)[0].numpy()
+            changed = accumulators != np.float32(0.1)
+            assert changed.any() and not changed.all()
+    for want, got in zip(*tables, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+    assert losses[0][1] < losses[0][0]
 
 
+@pytest.mark.parametrize("jit_compile", [None, True])
 @pytest.mark.parametrize("name", ["SGD", "Adagrad", "FTRL", "Adam"])
-def test_training_loop_with_an_embedding_optimizer(name):
+def test_training_loop_with_an_embedding_optimizer(name, jit_compile):
     layer = _layer(tf_embed.TPUEmbeddingV0, getattr(embedding, name)(0.1))
     before = _tables(layer)
-    after = _train(layer, layer.apply_gradients)
+    after = _train(layer, layer.apply_gradients, jit_compile=jit_compile)
     for old, new in zip(before, after, strict=True):
         changed = np.abs(new - old).max(axis=1) > 0
         assert changed[:5].any()

@@ -57,6 +57,32 @@ def test_checkpoint(tmp_path):
         np.testing.assert_array_equal(value.numpy(), [1.0, 2.0])
 
 
+def test_preemption_handler_finds_no_preemption(tmp_path, monkeypatch):
+    # Its question whether this is Google's cloud is answered at once.
+    monkeypatch.setenv("GCE_METADATA_IP", "127.0.0.1:1")
+    with strategy().scope():
+        v = tf.Variable(1.0)
+    manager = tf.train.CheckpointManager(
+        tf.train.Checkpoint(v=v), str(tmp_path), max_to_keep=1
+    )
+    handler = tf.distribute.experimental.PreemptionCheckpointHandler(
+        strategy().cluster_resolver, manager
+    )
+
+    @tf.function
+    def step():
+        return strategy().run(replica_step)
+
+    def replica_step():
+        return v + 1.0
+
+    with handler.watch_preemption_scope():
+        result = handler.run(step)
+    assert [r.numpy() for r in result.values] == [2.0] * CORES
+    handler.save_checkpoint_if_preempted()
+    assert manager.checkpoints == []
+
+
 def test_asynchronous_checkpoint(tmp_path):
     with strategy().scope():
         v = tf.Variable([1.0, 2.0])

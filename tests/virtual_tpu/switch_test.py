@@ -61,6 +61,12 @@ def test_runner_maps_a_hard_coded_name_and_passes_arguments():
     assert "REPLICAS 2 []" in done.stdout, done.stderr
 
 
+def test_runner_gives_a_module_all_its_options():
+    runner = ("-m", "tf_embed.run", "--cores", "2", "-m", "json.tool", "--help")
+    done = run_program("", runner=runner)
+    assert "--sort-keys" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

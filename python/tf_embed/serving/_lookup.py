@@ -24,12 +24,16 @@ def _fusible_table(table: Any) -> bool:
         return True
     if not isinstance(table, (tf.Tensor, resource_variable_ops.BaseResourceVariable)):
         return False
-    return bool(
-        table.dtype == tf.float32
-        and table.shape.is_fully_defined()
-        and table.shape.rank == 2
-        and table.shape[1] > 0
-    )
+    if table.dtype != tf.float32 or table.shape.rank != 2:
+        return False
+    rows, dim = table.shape.as_list()
+    return rows is not None and dim is not None and dim > 0
+
+
+def _is_matrix(inp: tf.RaggedTensor) -> bool:
+    # RaggedTensor.shape puts a new shape together: of a call with 26 features
+    # that took 0.12 ms.
+    return bool(inp.ragged_rank == 1 and inp.values.shape.rank == 1)
 
 
 def check_input(path: str, inp: Any, weight: Any, feature: Any) -> None:
@@ -52,7 +56,7 @@ def check_input(path: str, inp: Any, weight: Any, feature: Any) -> None:
                 f"Feature {path} is a sequence feature but a dense tensor was passed."
             )
     elif isinstance(inp, tf.RaggedTensor):
-        if inp.shape.rank != 2:
+        if not _is_matrix(inp):
             raise ValueError(
                 f"Only rank 2 ragged tensor is supported, but got rank {inp.shape.rank}"
             )
@@ -150,7 +154,7 @@ def _plan_ragged(
     if weight is not None and plan.form == "ragged":
         if (
             weight.values.dtype != tf.float32
-            or weight.shape.rank != 2
+            or not _is_matrix(weight)
             or weight.row_splits.dtype != inp.row_splits.dtype
             # Uniform rows broadcast.
             or inp.uniform_row_length is not None
