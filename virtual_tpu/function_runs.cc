@@ -31,8 +31,7 @@ absl::Status InstantiateFunction(
   }
   for (int i = 0; i < kernel.num_outputs(); ++i) {
     options.output_devices.push_back(
-        kernel.output_type(i) == tensorflow::DT_RESOURCE ? ""
-                                                         : options.target);
+        kernel.output_type(i) == tensorflow::DT_RESOURCE ? "" : options.target);
   }
   return runtime->Instantiate(name, attrs, options, handle);
 }

@@ -10,10 +10,10 @@ import concurrent.futures
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.eager import context
 from tensorflow.python.framework import function
 from tensorflow.python.ops import gen_functional_ops
-from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.tpu import tpu
 from tensorflow.python.tpu.ops import tpu_ops
 from vtpu_testing import CORES, cancelled, per_replica, resolver, run, strategy
@@ -123,7 +123,9 @@ def test_two_cores():
 
     @tf.function
     def step():
-        return tpu.replicate(call, [[tf.constant(3), tf.constant(x)] for x in (0.0, 1.0)])
+        return tpu.replicate(
+            call, [[tf.constant(3), tf.constant(x)] for x in (0.0, 1.0)]
+        )
 
     found = [y.numpy() for (y,) in step()]
     assert found == expected(3, [0.0, 1.0])
@@ -217,9 +219,7 @@ def test_replica_and_core_inside():
 
 def test_one_replica_that_goes_deeper_can_be_cancelled():
     call = descend()
-    error = cancelled(
-        lambda x: call(tf.where(x > 0.5, 2, 3), x), per_replica(float)
-    )
+    error = cancelled(lambda x: call(tf.where(x > 0.5, 2, 3), x), per_replica(float))
     assert isinstance(error, tf.errors.CancelledError), error
     found = run(lambda x: call(tf.constant(2), x), per_replica(float))
     assert found == expected(2, START)
