@@ -70,9 +70,8 @@ bool CallGraph::Meets(const std::string& function) {
 bool CallGraph::MeetsInCycle(const std::string& function) {
   std::set<std::string> functions = Reached(function);
   functions.insert(function);
-  return std::any_of(
-      functions.begin(), functions.end(),
-      [this](const auto& f) { return InCycle(f) && Meets(f); });
+  return std::any_of(functions.begin(), functions.end(),
+                     [this](const auto& f) { return InCycle(f) && Meets(f); });
 }
 
 }  // namespace tf_embed::virtual_tpu

@@ -28,10 +28,9 @@ constexpr char kCallArgument[] = "tf_embed_call";
 void AppendInput(const std::string& input, NodeDef* node) {
   auto& inputs = *node->mutable_input();
   node->add_input(input);
-  const auto control =
-      std::find_if(inputs.begin(), inputs.end() - 1, [](const auto& name) {
-        return absl::StartsWith(name, "^");
-      });
+  const auto control = std::find_if(
+      inputs.begin(), inputs.end() - 1,
+      [](const auto& name) { return absl::StartsWith(name, "^"); });
   std::rotate(control, inputs.end() - 1, inputs.end());
 }
 

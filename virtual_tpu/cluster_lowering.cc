@@ -193,8 +193,12 @@ class Functions {
 
   std::string NameOfCopy(const Use& use, const std::string& name) const {
     return absl::StrCat(
-        prefix_, use.mapped.empty() ? "" : absl::StrCat("map_", use.mapped, "_"),
-        use.returns_call ? "loop_" : use.takes_call ? "call_" : "", name);
+        prefix_,
+        use.mapped.empty() ? "" : absl::StrCat("map_", use.mapped, "_"),
+        use.returns_call ? "loop_"
+        : use.takes_call ? "call_"
+                         : "",
+        name);
   }
 
   // Copies the function and points `func` at the copy.

@@ -199,8 +199,8 @@ class CollectivePermuteOp : public CollectiveOp {
 };
 
 // Each collective twice: as it is, and with the call it is in.
-#define TF_EMBED_COLLECTIVE(op, device, kernel)                         \
-  REGISTER_KERNEL_BUILDER(Name(op).Device(device), kernel);             \
+#define TF_EMBED_COLLECTIVE(op, device, kernel)                              \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(device), kernel);                  \
   REGISTER_KERNEL_BUILDER(Name(CollectiveInCall(op).c_str()).Device(device), \
                           kernel)
 #define TF_EMBED_REDUCTION(op, device, kernel, type)                         \

@@ -12,8 +12,8 @@ namespace tf_embed::virtual_tpu {
 
 // Ops in which replicas meet.
 inline constexpr const char* kCollectives[] = {
-    "CrossReplicaSum", "AllToAll", "CollectivePermute", "XlaAllReduce",
-    "XlaReduceScatter",
+    "CrossReplicaSum", "AllToAll",         "CollectivePermute",
+    "XlaAllReduce",    "XlaReduceScatter",
 };
 
 // In a function that is called, not inlined, the same ops have an input more:

@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device.h"
 #include "tensorflow/core/framework/resource_handle.h"
 #include "tensorflow/core/framework/resource_mgr.h"
@@ -30,8 +31,7 @@ absl::Status InstantiateFunction(
   }
   for (int i = 0; i < kernel.num_outputs(); ++i) {
     options.output_devices.push_back(
-        kernel.output_type(i) == tensorflow::DT_RESOURCE ? ""
-                                                         : options.target);
+        kernel.output_type(i) == tensorflow::DT_RESOURCE ? "" : options.target);
   }
   return runtime->Instantiate(name, attrs, options, handle);
 }
@@ -47,15 +47,20 @@ void RunFunction(tensorflow::OpKernelContext* ctx,
         runtime->device()->resource_manager()->Cleanup(name).IgnoreError();
       });
   options.step_container = container.get();
-  options.cancellation_manager = ctx->cancellation_manager();
+  // A child: what fails in the function cancels the function, and its caller
+  // hears of the failure, not of a cancellation.
+  auto* cancellation =
+      new tensorflow::CancellationManager(ctx->cancellation_manager());
+  options.cancellation_manager = cancellation;
   options.collective_executor = ctx->collective_executor();
   options.stats_collector = ctx->stats_collector();
   options.runner = ctx->runner();
   options.source_device = runtime->device()->name();
   auto results = std::make_shared<std::vector<Tensor>>();
   runtime->Run(options, handle, args, results.get(),
-               [ctx, container, results,
+               [ctx, container, results, cancellation,
                 done = std::move(done)](const absl::Status& status) {
+                 delete cancellation;  // while its parent lives
                  if (!status.ok()) {
                    ctx->SetStatus(status);
                  } else {

@@ -58,8 +58,7 @@ void Rename(const std::map<std::string, tensorflow::NameRangeMap>& outputs,
   if (range == node->second.end()) return;
   int index = 0;
   if (parts.size() > 2 && !absl::SimpleAtoi(parts[2], &index)) return;
-  *tensor =
-      absl::StrCat(parts[0], ":output:", range->second.first + index);
+  *tensor = absl::StrCat(parts[0], ":output:", range->second.first + index);
 }
 
 }  // namespace

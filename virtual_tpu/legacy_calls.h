@@ -15,9 +15,8 @@ absl::Status ModernizeCalls(
     tensorflow::FunctionDef* function);
 
 // The same for a node of a graph, if it is one.
-absl::Status ModernizeCall(
-    const tensorflow::FunctionLibraryDefinition& library,
-    tensorflow::Graph* graph, tensorflow::Node** node);
+absl::Status ModernizeCall(const tensorflow::FunctionLibraryDefinition& library,
+                           tensorflow::Graph* graph, tensorflow::Node** node);
 
 }  // namespace tf_embed::virtual_tpu
 

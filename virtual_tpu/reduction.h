@@ -43,9 +43,8 @@ inline absl::Status GetReduction(tensorflow::OpKernelConstruction* ctx,
   TF_RETURN_IF_ERROR(ctx->GetAttr("reduce_op", &name));
   const auto it = reductions->find(name);
   if (it == reductions->end()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("reduce_op is '", name,
-                     "', must be one of Add, Mean, Mul, Min, Max"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "reduce_op is '", name, "', must be one of Add, Mean, Mul, Min, Max"));
   }
   *reduction = it->second;
   return absl::OkStatus();
@@ -89,7 +88,7 @@ void ReduceRange(const std::vector<const T*>& inputs, Reduction reduction,
 template <typename T>
 tensorflow::Tensor Reduce(const Contexts& members, Reduction reduction) {
   tensorflow::Tensor result(tensorflow::DataTypeToEnum<T>::value,
-                members[0]->input(0).shape());
+                            members[0]->input(0).shape());
   std::vector<const T*> inputs;
   for (tensorflow::OpKernelContext* member : members) {
     inputs.push_back(member->input(0).flat<T>().data());

@@ -112,8 +112,8 @@ class Expansion {
     for (Node* node : cluster_.nodes) {
       NodeDef def = node->def();
       def.set_name(absl::StrCat(Prefix(r), node->name()));
-      TF_RETURN_IF_ERROR(nodes_[r].Edit(
-          absl::StrCat(cluster_.name, "/", node->name()), &def));
+      TF_RETURN_IF_ERROR(
+          nodes_[r].Edit(absl::StrCat(cluster_.name, "/", node->name()), &def));
       if (node == cluster_.metadata) {
         def.set_op("NoOp");
         def.clear_attr();

@@ -121,9 +121,9 @@ absl::Status ReplicaExpansionPass::Run(
     TF_RETURN_IF_ERROR(LowerCluster(options, &cluster));
     TF_RETURN_IF_ERROR(MapOverShards(&cluster, graph));
     if (StrictMode()) WarnOfRefusals(cluster);
-    TF_RETURN_IF_ERROR(
-        ExpandCluster(cluster, kept_names, composite_devices,
-                      FunctionCopies(graph, options.flib_def), graph));
+    TF_RETURN_IF_ERROR(ExpandCluster(cluster, kept_names, composite_devices,
+                                     FunctionCopies(graph, options.flib_def),
+                                     graph));
   }
   TF_RETURN_IF_ERROR(ReplacePartitionedOutputs(graph));
   tensorflow::FixupSourceAndSinkEdges(graph);

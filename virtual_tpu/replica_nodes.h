@@ -21,8 +21,7 @@ class ReplicaNodes {
 
   // A node of the cluster, except for its name and loop. `channel` is what its
   // copies in all replicas have in common.
-  absl::Status Edit(const std::string& channel,
-                    tensorflow::NodeDef* node);
+  absl::Status Edit(const std::string& channel, tensorflow::NodeDef* node);
 
   std::string Core(int logical) const;
 

@@ -29,9 +29,9 @@ using tensorflow::XlaOpRegistry;
 bool BelongsToTheTpu(const Node& node) {
   const std::string& op = node.type_string();
   return node.IsControlFlow() || node.IsLoopCond() || IsCollective(op) ||
-         op == "NoOp" || op == kFirstCallOp || op == kNextCallOp || absl::StrContains(op, "TPU") ||
-         absl::StrContains(op, "Infeed") || absl::StrContains(op, "Outfeed") ||
-         absl::StartsWith(op, "Xla");
+         op == "NoOp" || op == kFirstCallOp || op == kNextCallOp ||
+         absl::StrContains(op, "TPU") || absl::StrContains(op, "Infeed") ||
+         absl::StrContains(op, "Outfeed") || absl::StartsWith(op, "Xla");
 }
 
 // What XLA compiles TPU computations with; a wheel without it has XLA's CPU.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops
+from tensorflow.python.framework import op_def_registry
 from tensorflow.python.tpu.ops import tpu_ops
 from vtpu_testing import CORES, per_replica, run
 
@@ -111,6 +112,78 @@ REDUCTIONS = {
     "Max": np.max,
     "Mean": np.mean,
 }
+
+
+XLA_TYPES = [tf.half, tf.bfloat16, tf.float32, tf.int32, tf.uint32]
+QUANTIZED_TYPES = [tf.qint8, tf.quint8, tf.qint16, tf.quint16, tf.qint32]
+
+
+def declared(op):
+    """What TensorFlow's definition of the op allows as its T."""
+    (attr,) = (a for a in op_def_registry.get(op).attr if a.name == "T")
+    return {tf.as_dtype(t) for t in attr.allowed_values.list.type}
+
+
+@pytest.mark.parametrize(
+    "op, tested",
+    [
+        ("CrossReplicaSum", SUM_TYPES),
+        ("AllToAll", [*NUMBER_TYPES, *QUANTIZED_TYPES, tf.bool]),
+        ("CollectivePermute", [*NUMBER_TYPES, *QUANTIZED_TYPES]),
+        ("XlaAllReduce", XLA_TYPES),
+        ("XlaReduceScatter", XLA_TYPES),
+    ],
+)
+def test_every_declared_dtype_is_tested(op, tested):
+    assert declared(op) == set(tested)
+
+
+@pytest.mark.parametrize("dtype", QUANTIZED_TYPES, ids=lambda d: d.name)
+def test_quantized_numbers_are_moved(dtype):
+    bits = {1: tf.uint8, 2: tf.int16, 4: tf.int32}[dtype.size]
+    inputs = values(bits, [CORES])
+
+    def fn(x):
+        x = tf.bitcast(x, dtype)
+        moved = tpu_ops.collective_permute(x, [[0, 1]])
+        exchanged = tpu_ops.all_to_all(
+            x, concat_dimension=0, split_dimension=0, split_count=CORES
+        )
+        return tf.bitcast(moved, bits), tf.bitcast(exchanged, bits)
+
+    results = run(fn, per_replica(lambda r: inputs[r]))
+    np.testing.assert_array_equal(results[1][0], inputs[0].numpy())
+    for r, (_, exchanged) in enumerate(results):
+        np.testing.assert_array_equal(exchanged, [x.numpy()[r] for x in inputs])
+
+
+@pytest.mark.parametrize("dtype", XLA_TYPES, ids=lambda d: d.name)
+def test_xla_reductions_of_groups(dtype):
+    groups = [[0, 2], [3, 1]]
+    inputs = values(dtype, [2])
+
+    def fn(x):
+        return gen_xla_ops.xla_all_reduce(
+            input=x, group_assignment=groups, reduce_op="Max", mode="CrossReplica"
+        ), gen_xla_ops.xla_reduce_scatter(
+            input=x, group_assignment=groups, scatter_dimension=0, reduce_op="Add"
+        )
+
+    results = run(fn, per_replica(lambda r: inputs[r]))
+    for group in groups:
+        members = np.stack([inputs[r].numpy().astype(np.float64) for r in group])
+        for i, r in enumerate(group):
+            largest, scattered = (x.astype(np.float64) for x in results[r])
+            np.testing.assert_array_equal(largest, members.max(axis=0))
+            np.testing.assert_array_equal(scattered, members.sum(axis=0)[i : i + 1])
+
+
+def test_collective_outside_of_a_computation_is_refused():
+    with (
+        tf.device("TPU:0"),
+        pytest.raises(tf.errors.InvalidArgumentError, match="in no TPU computation"),
+    ):
+        tpu_ops.cross_replica_sum(tf.constant(1.0), [[0, 1]])
 
 
 @pytest.mark.parametrize("name", REDUCTIONS)

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_embed
 
 MIRRORED = {mirrored}
-BATCH, ROWS, WIDTH, IDS, RATE = 32, 50, 8, 3, 0.1
+BATCH, ROWS, WIDTH, IDS, RATE = {batch}, 50, 8, 3, 0.1
 if MIRRORED:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(
@@ -83,8 +83,9 @@ print("LOSSES", json.dumps(losses))
 """
 
 
-def losses(cores, mirrored=False):
-    done = run_program(TRAIN.format(mirrored=mirrored), cores=cores)
+def losses(cores, mirrored=False, batch=32, timeout=120):
+    program = TRAIN.format(mirrored=mirrored, batch=batch)
+    done = run_program(program, cores=cores, timeout=timeout)
     assert done.returncode == 0, done.stderr
     line = next(x for x in done.stdout.splitlines() if x.startswith("LOSSES"))
     return json.loads(line.removeprefix("LOSSES "))

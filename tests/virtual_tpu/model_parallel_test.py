@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.compiler.xla.experimental import xla_sharding
+from tensorflow.python.distribute import tpu_util
+from tensorflow.python.ops import gen_tpu_partition_ops as tpu_partition_ops
 from tensorflow.python.tpu import tpu_replication
 from vtpu_testing import CORES, resolver
 
@@ -204,6 +206,25 @@ def test_manually_partitioned_write_is_refused_by_name():
 
     with pytest.raises(tf.errors.UnimplementedError, match="that write a variable"):
         run(found, fn, tf.constant(X))
+
+
+def test_sharded_variable_is_refused_by_name():
+    # Only by a raw op: TensorFlow's own classes replicate what is on all cores.
+    found = strategy(spmd=True)
+    parts = []
+    for core in range(2):
+        with tf.device(f"TPU:{core}"):
+            parts.append(tf.Variable([1.0, 2.0]))
+
+    def fn(x):
+        with tpu_util.outside_or_skip_tpu_context():
+            handle = tpu_partition_ops.tpu_partitioned_input_v2(
+                [part.handle for part in parts], partition_dims=[2], is_packed=False
+            )
+        return x + tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+
+    with pytest.raises(tf.errors.UnimplementedError, match="sharded over the logical"):
+        run(found, fn, tf.constant([1.0]))
 
 
 def host_map(fn, x):

@@ -5,10 +5,12 @@ have them, and so these are made: traced around a stub, which then becomes the
 function itself.
 """
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow.core.framework import attr_value_pb2
+from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.eager import context
 from tensorflow.python.framework import function
 from tensorflow.python.ops import gen_functional_ops
@@ -27,7 +29,7 @@ def all_sum(x, cores=CORES):
 def recursive(fn):
     """fn(again, n, x) as a graph function, in which `again` is itself."""
 
-    @tf.function(input_signature=SIGNATURE, experimental_attributes={})
+    @tf.function(input_signature=SIGNATURE)
     def stub(n, x):
         return x + tf.cast(n, tf.float32)
 
@@ -98,6 +100,13 @@ def expected(n, xs):
     return [total - x for x in xs]
 
 
+START = [float(i) for i in IDS]
+
+
+def local(results):
+    return [r.numpy() for r in strategy().experimental_local_results(results)]
+
+
 def test_depth_decided_by_data():
     call = descend()
 
@@ -106,7 +115,144 @@ def test_depth_decided_by_data():
         return strategy().run(call, (n, x))
 
     for n in (0, 1, 4):
-        results = strategy().experimental_local_results(
-            step(tf.constant(n), per_replica(float))
+        assert local(step(tf.constant(n), per_replica(float))) == expected(n, START)
+
+
+def test_two_cores():
+    call = descend(cores=2)
+
+    @tf.function
+    def step():
+        return tpu.replicate(
+            call, [[tf.constant(3), tf.constant(x)] for x in (0.0, 1.0)]
         )
-        assert [r.numpy() for r in results] == expected(n, [float(i) for i in IDS])
+
+    found = [y.numpy() for (y,) in step()]
+    assert found == expected(3, [0.0, 1.0])
+
+
+def test_runs_that_overlap():
+    # The two calls of one computation have nothing to wait for in each other,
+    # and the computation itself runs in several threads.
+    call = descend()
+
+    @tf.function
+    def step(n, x):
+        return strategy().run(lambda n, x: (call(n, x), call(n + 1, x + 1.0)), (n, x))
+
+    x = per_replica(float)
+    step.get_concrete_function(tf.constant(2), x)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda n: (n, step(tf.constant(n), x)), [1, 3, 2, 3, 1]))
+    for n, (first, second) in runs:
+        assert local(first) == expected(n, START)
+        assert local(second) == expected(n + 1, [v + 1.0 for v in START])
+
+
+def test_calls_and_collectives_in_loops():
+    # Recursion inside of a loop, and a loop with collectives inside of it.
+    def fn(again, n, x):
+        def deeper():
+            y = x
+            for _ in tf.range(2):
+                y = all_sum(y) * 0.25 + again(n - 1, y)
+            return y
+
+        return tf.cond(n > 0, deeper, lambda: x)
+
+    call = recursive(fn)
+
+    def body(n, x):
+        for i in tf.range(3):
+            x += call(n, x * tf.cast(i, tf.float32))
+        return x
+
+    def on_host(n, xs):
+        if n == 0:
+            return xs
+        for _ in range(2):
+            deeper = on_host(n - 1, xs)
+            xs = np.float32(sum(xs)) * np.float32(0.25) + deeper
+        return xs
+
+    want = np.float32(START)
+    for i in range(3):
+        want = want + on_host(2, want * np.float32(i))
+    found = run(body, tf.constant(2), per_replica(float))
+    np.testing.assert_allclose(found, want, rtol=1e-6)
+
+
+def test_replica_and_core_inside():
+    # The replicas in another order than their cores.
+    topology = tf.tpu.experimental.initialize_tpu_system(resolver())
+    found = tf.distribute.TPUStrategy(
+        resolver(),
+        experimental_device_assignment=tf.tpu.experimental.DeviceAssignment(
+            topology,
+            core_assignment=[[list(c)] for c in topology.device_coordinates[0][::-1]],
+        ),
+    )
+
+    def fn(again, n, x):
+        replica = tf.cast(xla.replica_id(), tf.float32)
+        return tf.cond(
+            n > 0,
+            lambda: again(n - 1, tpu_ops.collective_permute(x, SHIFT)) * 10.0 + replica,
+            lambda: x,
+        )
+
+    SHIFT = [[i, (i + 1) % CORES] for i in IDS]
+    call = recursive(fn)
+
+    @tf.function
+    def step():
+        def body():
+            context = tf.distribute.get_replica_context()
+            x = tf.cast(context.replica_id_in_sync_group, tf.float32)
+            return call(tf.constant(2), x)
+
+        return found.run(body)
+
+    results = [r.numpy() for r in found.experimental_local_results(step())]
+    assert results == [100.0 * ((i - 2) % CORES) + 11.0 * i for i in IDS]
+
+
+def test_one_replica_that_goes_deeper_can_be_cancelled():
+    call = descend()
+    error = cancelled(lambda x: call(tf.where(x > 0.5, 2, 3), x), per_replica(float))
+    assert isinstance(error, tf.errors.CancelledError), error
+    found = run(lambda x: call(tf.constant(2), x), per_replica(float))
+    assert found == expected(2, START)
+
+
+def test_error_deep_inside_reaches_the_caller():
+    def fn(again, n, x):
+        def deeper():
+            with tf.control_dependencies([tf.debugging.assert_less(x, 50.0)]):
+                return again(n - 1, all_sum(x))
+
+        return tf.cond(n > 0, deeper, lambda: x)
+
+    call = recursive(fn)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="assertion failed"):
+        run(lambda x: call(tf.constant(8), x), per_replica(float))
+
+
+def test_functions_called_by_name_as_in_tensorflow_1():
+    @function.Defun(tf.float32, func_name="Inner", out_names=["first", "second"])
+    def inner(x):
+        return x + 1.0, all_sum(x)
+
+    @function.Defun(tf.float32, func_name="Outer", out_names=["y"])
+    def outer(x):
+        first, second = inner(x)
+        return second * 2.0 - first
+
+    def body(x):
+        y = outer(x)
+        y.set_shape([])
+        return y + all_sum(y)
+
+    each = [2.0 * sum(START) - x - 1.0 for x in START]
+    found = run(body, per_replica(float))
+    assert found == [y + sum(each) for y in each]
