@@ -89,20 +89,19 @@ def _updates(size: Size):
     config = tf.tpu.experimental.embedding.TableConfig(
         size.rows, size.dim, optimizer=adagrad, name="table"
     )
+    # Both on the same variables: those of a large table are gigabytes.
     table = tf.Variable(tf.zeros([size.rows, size.dim]))
-    slot = tf.Variable(tf.ones([size.rows, size.dim]))
-    variables = {"table": {"parameters": table, "accumulators": slot}}
-
     # What TPUEmbeddingV0's documentation trains with.
-    stock_table = tf.Variable(tf.zeros([size.rows, size.dim]))
     optimizer = tf.keras.optimizers.Adagrad(0.1)
-    optimizer.build([stock_table])
+    optimizer.build([table])
+    (slot,) = (v.value for v in optimizer.variables if v.shape == table.shape)
+    variables = {"table": {"parameters": table, "accumulators": slot}}
 
     def stock(ids, weights, gradient):
         with tf.GradientTape() as tape:
-            pooled = _stock_lookup(stock_table, ids, weights)
-        of_table = tape.gradient(pooled, stock_table, output_gradients=gradient)
-        optimizer.apply_gradients([(of_table, stock_table)])
+            pooled = _stock_lookup(table, ids, weights)
+        of_table = tape.gradient(pooled, table, output_gradients=gradient)
+        optimizer.apply_gradients([(of_table, table)])
 
     def ours(ids, weights, gradient):
         feature = _feature(size, table, ids, weights)

@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -146,6 +147,18 @@ def run_stage(name: str, bazel: str, arguments: list[str]) -> Stage:
     )
 
 
+def tpu_compiler() -> tuple[list[str], str]:
+    """Flags that tell tests, and Bazel's cache, of the TPU compiler; its name."""
+    folder = pathlib.Path(".venv-tpu-compiler").absolute()
+    installed = folder / "installed.txt"
+    if not installed.exists():
+        return [], "none, so what needs it is skipped (./run tpu-compiler)"
+    python = folder / "bin" / "python"
+    pins = re.findall(r"^(jax|libtpu)==(\S+)$", installed.read_text(), re.MULTILINE)
+    name = ", ".join(" ".join(pin) for pin in pins)
+    return [f"--test_env=TF_EMBED_TPU_COMPILER_PYTHON={python}"], name
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./run test", description=__doc__)
     parser.add_argument("--bazel", default="bazel", help=argparse.SUPPRESS)
@@ -154,6 +167,8 @@ def main() -> int:
     options, flags = parser.parse_known_args()
 
     slow = "" if options.slow else "-slow"
+    compiler_flags, compiler = tpu_compiler()
+    flags += compiler_flags
     if options.targets:
         # What is named is run, slow or not.
         stages = [run_stage("tests", options.bazel, flags + options.targets)]
@@ -173,7 +188,7 @@ def main() -> int:
                 )
             )
 
-    print()
+    print(f"\n[run] TPU compiler: {compiler}")
     for stage in stages:
         print(
             f"[run] {stage.name:<29} {stage.targets:3} targets"

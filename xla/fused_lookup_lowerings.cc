@@ -15,6 +15,7 @@
 #include "xla/hlo_pieces.h"
 #include "xla/input_bounds.h"
 #include "xla/lowering_registration.h"
+#include "xla/row_pairs.h"
 
 namespace tf_embed {
 namespace {
@@ -25,24 +26,14 @@ using ::tensorflow::XlaOpKernel;
 using ::tensorflow::XlaOpKernelContext;
 
 // The TPU compiler fuses the gather of rows into the scatter that sums them,
-// and then reckons with reading the whole table once. That is what we want
-// unless the table has many more rows than are looked up: docs/xla.md.
-constexpr int64_t kRowsPerIdToGatherFirst = 10;
+// and then reckons with reading the whole table once. Above so many rows per id
+// it costs less to gather first: pairs of rows, or else single ones. See
+// docs/xla.md.
+constexpr int64_t kRowsPerIdToGatherPairs = 6;
+constexpr int64_t kRowsPerIdToGatherRows = 10;
 
-// v5e and v6e copy a table whose rows fill their lanes into the vector memory
-// before such a fusion, if it fits there, which makes five passes of the one.
-constexpr int64_t kLanes = 128;
-constexpr int64_t kVectorMemoryBytes = int64_t{96} << 20;
-
-bool GatherFirst(int64_t num_rows, int64_t dim, int64_t num_ids) {
-  if (num_rows > kRowsPerIdToGatherFirst * num_ids) return true;
-  const int64_t bytes = num_rows * dim * sizeof(float);
-  return dim % kLanes == 0 && bytes <= kVectorMemoryBytes &&
-         2 * num_rows > 3 * num_ids;
-}
-
-absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
-                                     RowFormat format, TensorShape* shape) {
+absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext *ctx, int input,
+                                     RowFormat format, TensorShape *shape) {
   if (ctx->input_type(input) != tensorflow::DT_RESOURCE) {
     absl::StatusOr<TensorShape> bounds = InputBounds(ctx, input);
     if (!bounds.ok()) return bounds.status();
@@ -55,6 +46,22 @@ absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
   if (!status.ok()) return status;
   return table;
 }
+
+// Gathers that are built while it lives are not given to the SparseCore.
+class KeepOnTensorCore {
+ public:
+  explicit KeepOnTensorCore(xla::XlaBuilder *builder)
+      : scope_(builder, Attributes()) {}
+
+ private:
+  static xla::FrontendAttributes Attributes() {
+    xla::FrontendAttributes attributes;
+    (*attributes.mutable_map())["_xla_compute_type"] = "dense";
+    return attributes;
+  }
+
+  xla::XlaScopedFrontendAttributesAssignment scope_;
+};
 
 // A table, and how to read it.
 struct Table {
@@ -100,22 +107,52 @@ xla::XlaOp Dequantize(xla::XlaOp rows, int64_t num_rows, RowFormat format,
       of_row(1), {0});
 }
 
-// The sum of rows of each position, [P, D].
-xla::XlaOp LookUp(const Table& table, const FusedContributions& ids) {
-  xla::XlaBuilder* builder = table.rows.builder();
-  const TensorShape& shape = table.shape;
-  const int64_t dim = table.dim;
-  xla::XlaOp rows =
-      Dequantize(GatherRows(table.rows, ids.ids, shape.dim_size(1)),
-                 ids.num_ids, table.format, dim);
-  if (ids.one_id_a_position) {
-    return ids.ZeroWhereLeftOut(rows, dim);
+// `ids`, with a use of the table that no run needs, but that the compiler can't
+// rule out: a table that has one use and fits into the vector memory would be
+// copied there from end to end, which costs more than what is read of it.
+FusedContributions KeepingInPlace(xla::XlaOp table, FusedContributions ids) {
+  const xla::XlaOp first_id = xla::SliceInDim(ids.ids, 0, 1, 1, 0);
+  const xla::XlaOp never = xla::Reshape(
+      xla::Lt(first_id, xla::ScalarLike(first_id, 0)), std::vector<int64_t>{});
+  const xla::XlaOp element = xla::Reshape(
+      xla::Slice(table, {0, 0}, {1, 1}, {1, 1}), std::vector<int64_t>{});
+  ids.weights =
+      xla::Select(xla::Broadcast(never, {ids.num_ids}),
+                  xla::Broadcast(element, {ids.num_ids}), ids.weights);
+  return ids;
+}
+
+// The sum of weight * row over the ids of each position, [P, D].
+xla::XlaOp WeightedSums(const Table &table, const FusedContributions &ids) {
+  const int64_t num_rows = table.shape.dim_size(0);
+  const bool float_rows = table.format == RowFormat::kFloat32;
+  // The compiler would have the SparseCore gather from a large table, and
+  // reckons that this moves the whole table twice.
+  const KeepOnTensorCore scope(table.rows.builder());
+  if (float_rows && num_rows > kRowsPerIdToGatherPairs * ids.num_ids &&
+      CanSumRowPairs(num_rows, table.dim, ids)) {
+    return SumRowPairs(table.rows, num_rows, table.dim, ids);
   }
-  if (GatherFirst(shape.dim_size(0), dim, ids.num_ids)) {
+  xla::XlaOp rows = Dequantize(Gather(table.rows, ids.ids), ids.num_ids,
+                               table.format, table.dim);
+  if (num_rows > kRowsPerIdToGatherRows * ids.num_ids) {
     rows = xla::OptimizationBarrier(rows);
   }
-  xla::XlaOp sums = ScatterAdd(Zeros(builder, {ids.num_positions, dim}),
-                               ids.positions, xla::Mul(rows, ids.weights, {0}));
+  return ScatterAdd(Zeros(rows.builder(), {ids.num_positions, table.dim}),
+                    ids.positions, xla::Mul(rows, ids.weights, {0}));
+}
+
+// What the op returns for a feature, [P, D].
+xla::XlaOp LookUp(const Table &table, const FusedContributions &ids) {
+  const int64_t dim = table.dim;
+  if (ids.one_id_a_position) {
+    return ids.ZeroWhereLeftOut(
+        Dequantize(Gather(table.rows, ids.ids), ids.num_ids, table.format, dim),
+        dim);
+  }
+  const bool in_place = table.format == RowFormat::kFloat32 && ids.num_ids > 0;
+  const xla::XlaOp sums =
+      WeightedSums(table, in_place ? KeepingInPlace(table.rows, ids) : ids);
   if (!ids.scales.valid()) return sums;
   // A position whose weights sum to 0 is 0, whatever its rows hold.
   const xla::XlaOp empty =
@@ -126,7 +163,7 @@ xla::XlaOp LookUp(const Table& table, const FusedContributions& ids) {
 
 class FusedEmbeddingLookupLowering : public XlaOpKernel {
  public:
-  explicit FusedEmbeddingLookupLowering(OpKernelConstruction* ctx)
+  explicit FusedEmbeddingLookupLowering(OpKernelConstruction *ctx)
       : XlaOpKernel(ctx) {
     tensorflow::DataTypeVector table_types;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("Ttables", &table_types));
@@ -135,18 +172,18 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
     OP_REQUIRES_OK(ctx, GetTableFormats(ctx, num_tables_, &formats_));
   }
 
-  void Compile(XlaOpKernelContext* ctx) override {
+  void Compile(XlaOpKernelContext *ctx) override {
     std::vector<Table> tables(num_tables_);
     for (int t = 0; t < num_tables_; ++t) {
-      Table& table = tables[t];
+      Table &table = tables[t];
       table.format = formats_[t];
       table.dim = features_.table_dim(t);
       OP_REQUIRES_VALUE(table.rows, ctx,
                         ReadTable(ctx, t, table.format, &table.shape));
     }
     for (int f = 0; f < features_.num_features(); ++f) {
-      const FusedFeatures::Feature& feature = features_.feature(f);
-      const Table& table = tables[feature.table];
+      const FusedFeatures::Feature &feature = features_.feature(f);
+      const Table &table = tables[feature.table];
       OP_REQUIRES_VALUE(
           FusedContributions ids, ctx,
           LowerContributions(ctx, feature, table.shape.dim_size(0)));
@@ -166,17 +203,17 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
 // when the program is compiled. IndexedSlices mean the same either way.
 class FusedEmbeddingLookupGradLowering : public XlaOpKernel {
  public:
-  explicit FusedEmbeddingLookupGradLowering(OpKernelConstruction* ctx)
+  explicit FusedEmbeddingLookupGradLowering(OpKernelConstruction *ctx)
       : XlaOpKernel(ctx) {
     OP_REQUIRES_OK(ctx, features_.Init(ctx, 0));
   }
 
-  void Compile(XlaOpKernelContext* ctx) override {
+  void Compile(XlaOpKernelContext *ctx) override {
     const int num_tables = features_.num_tables();
     std::vector<std::vector<xla::XlaOp>> rows(num_tables);
     std::vector<std::vector<xla::XlaOp>> values(num_tables);
     for (int f = 0; f < features_.num_features(); ++f) {
-      const FusedFeatures::Feature& feature = features_.feature(f);
+      const FusedFeatures::Feature &feature = features_.feature(f);
       const int64_t dim = features_.table_dim(feature.table);
       OP_REQUIRES_VALUE(FusedContributions ids, ctx,
                         LowerContributions(
@@ -184,9 +221,9 @@ class FusedEmbeddingLookupGradLowering : public XlaOpKernel {
       const xla::XlaOp gradient = xla::Reshape(
           ctx->Input(features_.end_input() + f), {ids.num_positions, dim});
       rows[feature.table].push_back(xla::ConvertElementType(ids.ids, xla::S64));
-      values[feature.table].push_back(xla::Mul(
-          ids.ZeroWhereLeftOut(GatherRows(gradient, ids.positions, dim), dim),
-          ids.Coefficients(), {0}));
+      values[feature.table].push_back(
+          xla::Mul(ids.ZeroWhereLeftOut(Gather(gradient, ids.positions), dim),
+                   ids.Coefficients(), {0}));
     }
     for (int t = 0; t < num_tables; ++t) {
       if (rows[t].empty()) {

@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "xla/hlo/builder/lib/constants.h"
+#include "xla/hlo/builder/lib/slicing.h"
 #include "xla/hlo/builder/xla_computation.h"
 #include "xla/shape_util.h"
 #include "xla/xla_data.pb.h"
@@ -13,7 +15,7 @@ namespace tf_embed {
 namespace {
 
 // (old, new) -> old + new, or new.
-xla::XlaComputation Combine(xla::XlaBuilder* builder, xla::PrimitiveType type,
+xla::XlaComputation Combine(xla::XlaBuilder *builder, xla::PrimitiveType type,
                             bool add) {
   const std::unique_ptr<xla::XlaBuilder> body =
       builder->CreateSubBuilder(add ? "add" : "assign");
@@ -26,7 +28,7 @@ xla::XlaComputation Combine(xla::XlaBuilder* builder, xla::PrimitiveType type,
 
 xla::XlaOp Scatter(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
                    bool add, ScatterHints hints) {
-  xla::XlaBuilder* builder = target.builder();
+  xla::XlaBuilder *builder = target.builder();
   return builder->ReportErrorOrReturn([&]() -> absl::StatusOr<xla::XlaOp> {
     const absl::StatusOr<xla::Shape> shape = builder->GetShape(target);
     if (!shape.ok()) return shape.status();
@@ -41,24 +43,42 @@ xla::XlaOp Scatter(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
   });
 }
 
-xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids,
-                  std::vector<int64_t> slice_sizes) {
-  xla::GatherDimensionNumbers numbers;
-  if (slice_sizes.size() == 2) numbers.add_offset_dims(1);
-  numbers.add_collapsed_slice_dims(0);
-  numbers.add_start_index_map(0);
-  numbers.set_index_vector_dim(1);
-  return xla::Gather(operand, ids, numbers, slice_sizes);
-}
-
 }  // namespace
 
-xla::XlaOp GatherRows(xla::XlaOp table, xla::XlaOp ids, int64_t dim) {
-  return Gather(table, ids, {1, dim});
+xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids) {
+  xla::XlaBuilder *builder = operand.builder();
+  return builder->ReportErrorOrReturn([&]() -> absl::StatusOr<xla::XlaOp> {
+    const absl::StatusOr<xla::Shape> shape = builder->GetShape(operand);
+    if (!shape.ok()) return shape.status();
+    xla::GatherDimensionNumbers numbers;
+    std::vector<int64_t> slice_sizes(shape->dimensions().begin(),
+                                     shape->dimensions().end());
+    slice_sizes[0] = 1;
+    for (size_t i = 1; i < slice_sizes.size(); ++i) numbers.add_offset_dims(i);
+    numbers.add_collapsed_slice_dims(0);
+    numbers.add_start_index_map(0);
+    numbers.set_index_vector_dim(1);
+    return xla::Gather(operand, ids, numbers, slice_sizes);
+  });
 }
 
-xla::XlaOp GatherElements(xla::XlaOp vector, xla::XlaOp ids) {
-  return Gather(vector, ids, {1});
+xla::XlaOp RepeatEachTwice(xla::XlaOp vector, int64_t size) {
+  // Through a matrix whose rows are repeated: to take a long vector apart in
+  // any other way takes the TPU's compiler minutes.
+  constexpr int64_t kColumns = 128;
+  const int64_t rows = (size + kColumns - 1) / kColumns;
+  const xla::XlaOp matrix = xla::Transpose(
+      xla::Reshape(
+          xla::PadInDim(vector, xla::ScalarLike(vector, 0), /*dimno=*/0,
+                        /*pad_lo=*/0, /*pad_hi=*/rows * kColumns - size),
+          {rows, kColumns}),
+      {1, 0});
+  const xla::XlaOp repeated =
+      xla::Reshape(xla::BroadcastInDim(matrix, {kColumns, 2, rows}, {0, 2}),
+                   {2 * kColumns, rows});
+  return xla::SliceInDim(
+      xla::Reshape(xla::Transpose(repeated, {1, 0}), {2 * rows * kColumns}), 0,
+      2 * size, 1, /*dimno=*/0);
 }
 
 xla::XlaOp ScatterAdd(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
@@ -76,7 +96,7 @@ xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size) {
   const xla::XlaOp zero = xla::ConstantR0<int32_t>(vector.builder(), 0);
   for (int64_t span = 1; span < size; span *= 2) {
     xla::PaddingConfig padding;
-    auto* dimension = padding.add_dimensions();
+    auto *dimension = padding.add_dimensions();
     dimension->set_edge_padding_low(span);
     dimension->set_edge_padding_high(-span);
     vector = xla::Add(vector, xla::Pad(vector, zero, padding));
@@ -84,11 +104,11 @@ xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size) {
   return vector;
 }
 
-xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size) {
+xla::XlaOp Positions(xla::XlaBuilder *builder, int64_t size) {
   return xla::Iota(builder, xla::S32, size);
 }
 
-xla::XlaOp Zeros(xla::XlaBuilder* builder,
+xla::XlaOp Zeros(xla::XlaBuilder *builder,
                  std::initializer_list<int64_t> sizes) {
   return xla::Broadcast(xla::ConstantR0<float>(builder, 0.0f), sizes);
 }

@@ -12,11 +12,11 @@ namespace tf_embed {
 // and rows are S32 vectors; an index outside the operand is left out of a
 // scatter.
 
-// Row i of `table` [V, D] for each i of `ids` [N]: [N, D].
-xla::XlaOp GatherRows(xla::XlaOp table, xla::XlaOp ids, int64_t dim);
+// operand[i] for each i of `ids` [N]: [N, ...].
+xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids);
 
-// Element i of `vector` for each i of `ids` [N]: [N].
-xla::XlaOp GatherElements(xla::XlaOp vector, xla::XlaOp ids);
+// Each element of `vector` [size] twice: a, a, b, b, ...
+xla::XlaOp RepeatEachTwice(xla::XlaOp vector, int64_t size);
 
 struct ScatterHints {
   bool sorted = false;
@@ -35,10 +35,10 @@ xla::XlaOp ScatterSet(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
 xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size);
 
 // [0, size), S32.
-xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size);
+xla::XlaOp Positions(xla::XlaBuilder *builder, int64_t size);
 
 // Zeros, F32.
-xla::XlaOp Zeros(xla::XlaBuilder* builder,
+xla::XlaOp Zeros(xla::XlaBuilder *builder,
                  std::initializer_list<int64_t> sizes);
 
 }  // namespace tf_embed

@@ -141,6 +141,42 @@ def test_LookupAgreesWithTheCpuKernel(seed):
         )
 
 
+# Pairs of rows, of one and of several blocks of 128 columns; single rows, where
+# the number of rows does not allow pairs.
+@pytest.mark.parametrize(
+    "rows, dim",
+    [(2000, 5), (2000, 128), (1600, 256), (1608, 384), (2001, 5), (1604, 256)],
+)
+def test_LookupInALargeTableAgreesWithTheCpuKernel(rows, dim):
+    rng = np.random.default_rng(rows + dim)
+    table = tf.Variable(rng.normal(size=[rows, dim]), dtype=tf.float32)
+    features = [f for f in _random_features(rng, [table]) if f.form != "dense"]
+    expected = [value.numpy() for value in fused_lookup(features)]
+    actual = _compiled(lambda: fused_lookup(features))()
+    for feature, got, want in zip(features, actual, expected, strict=True):
+        np.testing.assert_allclose(
+            got, want, rtol=0, atol=_tolerance(want), err_msg=feature.name
+        )
+
+
+def test_NeighboursOfTheRowsThatAreLookedUpDoNotReachTheSums():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=[600, 4])
+    ids = np.array([[0, 7, 598], [20, -1, 33]])
+    for id in ids[ids >= 0]:
+        values[id ^ 1] = rng.choice([np.inf, np.nan])
+    feature = FusedFeature(
+        "f", tf.Variable(values, dtype=tf.float32), combiner="sum",
+        form="sparse_safe", ids=tf.constant(ids.ravel()),
+        indices=tf.constant(np.argwhere(ids > -2)),
+        dense_shape=tf.constant(ids.shape, tf.int64),
+    )  # fmt: skip
+    (want,) = fused_lookup([feature])
+    (got,) = _compiled(lambda: fused_lookup([feature]))()
+    assert np.isfinite(want).all()
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_GradientAgreesWithTheCpuKernel(seed):
     rng = np.random.default_rng(seed)
@@ -246,7 +282,7 @@ def test_FormWithADynamicShapeIsRefusedByName():
         _compiled(lambda: fused_lookup([feature]))()
 
 
-_BATCH, _LENGTH, _ROWS, _DIM = 256, 20, 2000, 64
+_BATCH, _LENGTH = 256, 20
 
 
 def _stock(table, ids, weights):
@@ -273,8 +309,14 @@ _IDS = tf.TensorSpec([_BATCH, _LENGTH], tf.int32)
 _WEIGHTS = tf.TensorSpec([_BATCH, _LENGTH], tf.float32)
 
 
-def test_LookupCostsLessThanTheStockGraphOnEveryGeneration(tpu_compiler):
-    table = tf.Variable(tf.zeros([_ROWS, _DIM]))
+# A small table; two that a newer TPU could copy into its vector memory, below
+# and above the size from which rows are gathered in pairs; wide and narrow rows.
+@pytest.mark.parametrize(
+    "rows, dim",
+    [(2_000, 64), (20_000, 128), (100_000, 128), (100_000, 256), (25_000, 16)],
+)
+def test_LookupCostsLessThanTheStockGraphOnEveryGeneration(tpu_compiler, rows, dim):
+    table = tf.Variable(tf.zeros([rows, dim]))
     stock = xla.tpu_costs(lambda i, w: _stock(table, i, w), _IDS, _WEIGHTS)
     ours = xla.tpu_costs(
         lambda i, w: fused_lookup([_ours(table, i, w)])[0], _IDS, _WEIGHTS
