@@ -58,7 +58,7 @@ xla::XlaOp PairOf(xla::XlaOp ids, int64_t block, int64_t blocks) {
 }  // namespace
 
 bool CanSumRowPairs(int64_t num_rows, int64_t dim,
-                    const FusedContributions &ids) {
+                    const FusedContributions& ids) {
   const int64_t blocks = NumBlocks(dim);
   const int64_t largest = std::numeric_limits<int32_t>::max();
   return (dim <= kLanes || dim % kLanes == 0) &&
@@ -69,8 +69,8 @@ bool CanSumRowPairs(int64_t num_rows, int64_t dim,
 }
 
 xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
-                       const FusedContributions &ids) {
-  xla::XlaBuilder *builder = table.builder();
+                       const FusedContributions& ids) {
+  xla::XlaBuilder* builder = table.builder();
   const int64_t blocks = NumBlocks(dim);
   const int64_t width = dim / blocks;
   const int64_t num_targets = ids.num_positions * blocks;

@@ -16,11 +16,11 @@ namespace tf_embed {
 
 // Whether the table and the output can be seen so.
 bool CanSumRowPairs(int64_t num_rows, int64_t dim,
-                    const FusedContributions &ids);
+                    const FusedContributions& ids);
 
 // The sum of weight * row over the ids of each position: [P, dim].
 xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
-                       const FusedContributions &ids);
+                       const FusedContributions& ids);
 
 }  // namespace tf_embed
 
