@@ -124,7 +124,7 @@ def test_system_is_configured_with_the_embedding_of_the_op():
     def initialized():
         return tf.raw_ops.IsTPUEmbeddingInitialized(config=serialized).numpy()
 
-    with tf.device("TPU_SYSTEM:0"):
+    with tf.device("/device:TPU_SYSTEM:0"):
         tf.raw_ops.ConfigureDistributedTPU(tpu_embedding_config=serialized)
         assert initialized()
         with pytest.raises(
