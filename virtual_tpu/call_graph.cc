@@ -20,9 +20,8 @@ std::set<std::string> CallGraph::Callees(const std::string& function,
     const bool legacy = library_->Contains(node.op());
     if (!calls && (legacy || IsCall(node.op()))) continue;
     if (legacy) callees.insert(node.op());
-    for (const auto& [name, attr] : node.attr()) {
-      if (attr.has_func()) callees.insert(attr.func().name());
-      for (const auto& func : attr.list().func()) callees.insert(func.name());
+    for (std::string& name : FunctionsOf(tensorflow::AttrSlice(node))) {
+      callees.insert(std::move(name));
     }
   }
   return callees;

@@ -64,6 +64,15 @@ bool IsControlFlow(const std::string& op) {
          op == "StatelessCase";
 }
 
+std::vector<std::string> FunctionsOf(tensorflow::AttrSlice attrs) {
+  std::vector<std::string> names;
+  for (const auto& [attr_name, attr] : attrs) {
+    if (attr.has_func()) names.push_back(attr.func().name());
+    for (const auto& func : attr.list().func()) names.push_back(func.name());
+  }
+  return names;
+}
+
 void MakeRecursiveCall(NodeDef* node) {
   node->set_op(kRecursiveCallOp);
   for (const char* attr : {"config", "config_proto", "executor_type"}) {

@@ -2,10 +2,12 @@
 #define TF_EMBED_VIRTUAL_TPU_CALLS_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "tensorflow/core/framework/function.pb.h"
 #include "tensorflow/core/framework/node_def.pb.h"
+#include "tensorflow/core/framework/node_def_util.h"
 #include "tensorflow/core/graph/graph.h"
 
 // A function that calls itself is called, not inlined, by an op of our own:
@@ -27,6 +29,9 @@ inline constexpr char kNextCallOp[] = "TfEmbedNextCall";
 bool IsCall(const std::string& op);  // of a function by PartitionedCall
 bool IsLoop(const std::string& op);
 bool IsControlFlow(const std::string& op);  // functional: IsLoop, If, Case
+
+// Names of the functions that a node calls, or has as branches or bodies.
+std::vector<std::string> FunctionsOf(tensorflow::AttrSlice attrs);
 
 // Makes a PartitionedCall one of our own.
 void MakeRecursiveCall(tensorflow::NodeDef* node);

@@ -177,15 +177,6 @@ class Functions {
     bool returns_call = false;
   };
 
-  static std::vector<std::string> FunctionsOf(AttrSlice attrs) {
-    std::vector<std::string> names;
-    for (const auto& [attr_name, attr] : attrs) {
-      if (attr.has_func()) names.push_back(attr.func().name());
-      for (const auto& func : attr.list().func()) names.push_back(func.name());
-    }
-    return names;
-  }
-
   static std::string Channel(const std::string& function,
                              const std::string& node) {
     return absl::StrCat(function, "/", node);

@@ -21,7 +21,7 @@ using ::tensorflow::XlaOpKernelContext;
 // Row numbers behind the table must fit into S32, too.
 constexpr int64_t kMaxRows = int64_t{1} << 30;
 
-xla::XlaOp Constant(xla::XlaBuilder *builder, int64_t value) {
+xla::XlaOp Constant(xla::XlaBuilder* builder, int64_t value) {
   return xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(value));
 }
 
@@ -31,7 +31,7 @@ xla::XlaOp ToS32(xla::XlaOp op) {
 
 // Elements of [0, bound).
 xla::XlaOp InRange(xla::XlaOp values, int64_t bound) {
-  xla::XlaBuilder *builder = values.builder();
+  xla::XlaBuilder* builder = values.builder();
   return xla::And(xla::Ge(values, Constant(builder, 0)),
                   xla::Lt(values, Constant(builder, bound)));
 }
@@ -49,10 +49,10 @@ xla::XlaOp Column(xla::XlaOp indices, int64_t num_ids, int64_t axis) {
       xla::SliceInDim(indices, axis, axis + 1, 1, /*dimno=*/1), {num_ids}));
 }
 
-absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext *ctx,
-                                      const FusedFeatures::Feature &feature,
+absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
+                                      const FusedFeatures::Feature& feature,
                                       int64_t num_ids) {
-  xla::XlaBuilder *builder = ctx->builder();
+  xla::XlaBuilder* builder = ctx->builder();
   std::vector<int64_t> shape;
   absl::Status status =
       ctx->ConstantInputAsIntVector(feature.dense_shape, &shape);
@@ -67,7 +67,7 @@ absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext *ctx,
   const absl::StatusOr<TensorShape> indices_bounds =
       InputBounds(ctx, feature.indices);
   if (!indices_bounds.ok()) return indices_bounds.status();
-  const TensorShape &indices_shape = *indices_bounds;
+  const TensorShape& indices_shape = *indices_bounds;
   if (rank < 1 || indices_shape.dims() != 2 ||
       indices_shape.dim_size(0) != num_ids ||
       indices_shape.dim_size(1) != rank) {
@@ -95,10 +95,10 @@ absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext *ctx,
   return placement;
 }
 
-absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext *ctx,
-                                      const FusedFeatures::Feature &feature,
+absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
+                                      const FusedFeatures::Feature& feature,
                                       int64_t num_ids) {
-  xla::XlaBuilder *builder = ctx->builder();
+  xla::XlaBuilder* builder = ctx->builder();
   const absl::StatusOr<TensorShape> splits_shape =
       InputBounds(ctx, feature.indices);
   if (!splits_shape.ok()) return splits_shape.status();
@@ -153,13 +153,13 @@ xla::XlaOp FusedContributions::ZeroWhereLeftOut(xla::XlaOp rows,
 }
 
 absl::StatusOr<FusedContributions> LowerContributions(
-    XlaOpKernelContext *ctx, const FusedFeatures::Feature &feature,
+    XlaOpKernelContext* ctx, const FusedFeatures::Feature& feature,
     int64_t table_rows) {
-  xla::XlaBuilder *builder = ctx->builder();
+  xla::XlaBuilder* builder = ctx->builder();
   const FeatureForm form = feature.spec.form;
   const absl::StatusOr<TensorShape> ids_bounds = InputBounds(ctx, feature.ids);
   if (!ids_bounds.ok()) return ids_bounds.status();
-  const TensorShape &ids_shape = *ids_bounds;
+  const TensorShape& ids_shape = *ids_bounds;
   FusedContributions result;
   result.num_ids = ids_shape.num_elements();
   const int64_t num_ids = result.num_ids;

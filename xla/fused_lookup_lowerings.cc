@@ -32,8 +32,8 @@ using ::tensorflow::XlaOpKernelContext;
 constexpr int64_t kRowsPerIdToGatherPairs = 6;
 constexpr int64_t kRowsPerIdToGatherRows = 10;
 
-absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext *ctx, int input,
-                                     RowFormat format, TensorShape *shape) {
+absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
+                                     RowFormat format, TensorShape* shape) {
   if (ctx->input_type(input) != tensorflow::DT_RESOURCE) {
     absl::StatusOr<TensorShape> bounds = InputBounds(ctx, input);
     if (!bounds.ok()) return bounds.status();
@@ -50,7 +50,7 @@ absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext *ctx, int input,
 // Gathers that are built while it lives are not given to the SparseCore.
 class KeepOnTensorCore {
  public:
-  explicit KeepOnTensorCore(xla::XlaBuilder *builder)
+  explicit KeepOnTensorCore(xla::XlaBuilder* builder)
       : scope_(builder, Attributes()) {}
 
  private:
@@ -123,7 +123,7 @@ FusedContributions KeepingInPlace(xla::XlaOp table, FusedContributions ids) {
 }
 
 // The sum of weight * row over the ids of each position, [P, D].
-xla::XlaOp WeightedSums(const Table &table, const FusedContributions &ids) {
+xla::XlaOp WeightedSums(const Table& table, const FusedContributions& ids) {
   const int64_t num_rows = table.shape.dim_size(0);
   const bool float_rows = table.format == RowFormat::kFloat32;
   // The compiler would have the SparseCore gather from a large table, and
@@ -143,7 +143,7 @@ xla::XlaOp WeightedSums(const Table &table, const FusedContributions &ids) {
 }
 
 // What the op returns for a feature, [P, D].
-xla::XlaOp LookUp(const Table &table, const FusedContributions &ids) {
+xla::XlaOp LookUp(const Table& table, const FusedContributions& ids) {
   const int64_t dim = table.dim;
   if (ids.one_id_a_position) {
     return ids.ZeroWhereLeftOut(
@@ -163,7 +163,7 @@ xla::XlaOp LookUp(const Table &table, const FusedContributions &ids) {
 
 class FusedEmbeddingLookupLowering : public XlaOpKernel {
  public:
-  explicit FusedEmbeddingLookupLowering(OpKernelConstruction *ctx)
+  explicit FusedEmbeddingLookupLowering(OpKernelConstruction* ctx)
       : XlaOpKernel(ctx) {
     tensorflow::DataTypeVector table_types;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("Ttables", &table_types));
@@ -172,18 +172,18 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
     OP_REQUIRES_OK(ctx, GetTableFormats(ctx, num_tables_, &formats_));
   }
 
-  void Compile(XlaOpKernelContext *ctx) override {
+  void Compile(XlaOpKernelContext* ctx) override {
     std::vector<Table> tables(num_tables_);
     for (int t = 0; t < num_tables_; ++t) {
-      Table &table = tables[t];
+      Table& table = tables[t];
       table.format = formats_[t];
       table.dim = features_.table_dim(t);
       OP_REQUIRES_VALUE(table.rows, ctx,
                         ReadTable(ctx, t, table.format, &table.shape));
     }
     for (int f = 0; f < features_.num_features(); ++f) {
-      const FusedFeatures::Feature &feature = features_.feature(f);
-      const Table &table = tables[feature.table];
+      const FusedFeatures::Feature& feature = features_.feature(f);
+      const Table& table = tables[feature.table];
       OP_REQUIRES_VALUE(
           FusedContributions ids, ctx,
           LowerContributions(ctx, feature, table.shape.dim_size(0)));
@@ -203,17 +203,17 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
 // when the program is compiled. IndexedSlices mean the same either way.
 class FusedEmbeddingLookupGradLowering : public XlaOpKernel {
  public:
-  explicit FusedEmbeddingLookupGradLowering(OpKernelConstruction *ctx)
+  explicit FusedEmbeddingLookupGradLowering(OpKernelConstruction* ctx)
       : XlaOpKernel(ctx) {
     OP_REQUIRES_OK(ctx, features_.Init(ctx, 0));
   }
 
-  void Compile(XlaOpKernelContext *ctx) override {
+  void Compile(XlaOpKernelContext* ctx) override {
     const int num_tables = features_.num_tables();
     std::vector<std::vector<xla::XlaOp>> rows(num_tables);
     std::vector<std::vector<xla::XlaOp>> values(num_tables);
     for (int f = 0; f < features_.num_features(); ++f) {
-      const FusedFeatures::Feature &feature = features_.feature(f);
+      const FusedFeatures::Feature& feature = features_.feature(f);
       const int64_t dim = features_.table_dim(feature.table);
       OP_REQUIRES_VALUE(FusedContributions ids, ctx,
                         LowerContributions(

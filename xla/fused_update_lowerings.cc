@@ -44,9 +44,9 @@ struct TableGradients {
   int64_t num_ids = 0;
   int64_t num_positions = 0;
 
-  void Add(const FusedContributions &feature, xla::XlaOp gradient,
+  void Add(const FusedContributions& feature, xla::XlaOp gradient,
            int64_t table_rows) {
-    xla::XlaBuilder *builder = gradient.builder();
+    xla::XlaBuilder* builder = gradient.builder();
     const auto number = [&](int64_t value) {
       return xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(value));
     };
@@ -70,7 +70,7 @@ struct SortedGradients {
   xla::XlaOp rows;  // F32 [N, D]
 };
 
-SortedGradients Sort(xla::XlaBuilder *builder, const TableGradients &table,
+SortedGradients Sort(xla::XlaBuilder* builder, const TableGradients& table,
                      int64_t dim) {
   const xla::XlaOp sorted = xla::Sort(
       {xla::ConcatInDim(builder, table.ids, 0),
@@ -86,12 +86,12 @@ SortedGradients Sort(xla::XlaBuilder *builder, const TableGradients &table,
 
 // Every row of the table goes through the formula; those without an id keep
 // what they had, unless the optimizer wants it otherwise.
-OptimizerRows PassOverTable(const OptimizerConfig &optimizer, bool all_rows,
+OptimizerRows PassOverTable(const OptimizerConfig& optimizer, bool all_rows,
                             xla::XlaOp learning_rate,
-                            const SortedGradients &gradients,
-                            const OptimizerRows &table, int64_t num_rows,
+                            const SortedGradients& gradients,
+                            const OptimizerRows& table, int64_t num_rows,
                             int64_t dim, int64_t num_ids) {
-  xla::XlaBuilder *builder = gradients.ids.builder();
+  xla::XlaBuilder* builder = gradients.ids.builder();
   const ScatterHints sorted{/*sorted=*/true, /*unique=*/false};
   const xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_rows, dim}),
                                      gradients.ids, gradients.rows, sorted);
@@ -110,12 +110,12 @@ OptimizerRows PassOverTable(const OptimizerConfig &optimizer, bool all_rows,
 }
 
 // The unique rows are gathered, go through the formula and are put back.
-OptimizerRows UpdateUniqueRows(const OptimizerConfig &optimizer,
+OptimizerRows UpdateUniqueRows(const OptimizerConfig& optimizer,
                                xla::XlaOp learning_rate,
-                               const SortedGradients &gradients,
-                               const OptimizerRows &table, int64_t num_rows,
+                               const SortedGradients& gradients,
+                               const OptimizerRows& table, int64_t num_rows,
                                int64_t dim, int64_t num_ids) {
-  xla::XlaBuilder *builder = gradients.ids.builder();
+  xla::XlaBuilder* builder = gradients.ids.builder();
   // Unique id u is that of all entries whose segment is u.
   const xla::XlaOp differs =
       xla::Ne(xla::SliceInDim(gradients.ids, 1, num_ids, 1, 0),
@@ -152,7 +152,7 @@ OptimizerRows UpdateUniqueRows(const OptimizerConfig &optimizer,
 
 class FusedEmbeddingUpdateLowering : public XlaOpKernel {
  public:
-  explicit FusedEmbeddingUpdateLowering(OpKernelConstruction *ctx)
+  explicit FusedEmbeddingUpdateLowering(OpKernelConstruction* ctx)
       : XlaOpKernel(ctx) {
     int num_slots = 0;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("num_tables", &num_tables_));
@@ -170,7 +170,7 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
                 ToAbsl(InvalidArgument("table_shapes and config must describe ",
                                        num_tables_, " tables")));
     int slots = 0;
-    for (const TableConfig &table : config->tables) {
+    for (const TableConfig& table : config->tables) {
       OP_REQUIRES_OK(ctx, ToAbsl(CanLowerOptimizer(table.optimizer)));
       const StatusOr<std::unique_ptr<const Optimizer>> optimizer =
           Optimizer::Create(table.optimizer);
@@ -188,7 +188,7 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
                                " slot variables, not ", num_slots)));
   }
 
-  void Compile(XlaOpKernelContext *ctx) override {
+  void Compile(XlaOpKernelContext* ctx) override {
     std::vector<OptimizerRows> variables(num_tables_);
     std::vector<TableGradients> gradients(num_tables_);
     std::vector<int64_t> num_rows(num_tables_);
@@ -214,7 +214,7 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
       }
     }
     for (int f = 0; f < features_.num_features(); ++f) {
-      const FusedFeatures::Feature &feature = features_.feature(f);
+      const FusedFeatures::Feature& feature = features_.feature(f);
       OP_REQUIRES_VALUE(
           FusedContributions ids, ctx,
           LowerContributions(ctx, feature, num_rows[feature.table]));
@@ -234,7 +234,7 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
     }
     slot_input = num_tables_;
     for (int t = 0; t < num_tables_; ++t) {
-      const Table &table = tables_[t];
+      const Table& table = tables_[t];
       const int first_slot = slot_input;
       slot_input += table.num_slots;
       if (gradients[t].num_ids == 0 && !table.all_rows) continue;
@@ -257,12 +257,12 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
     bool all_rows = false;
   };
 
-  OptimizerRows Update(XlaOpKernelContext *ctx, int t,
-                       const TableGradients &gradients,
-                       const OptimizerRows &variables, int64_t num_rows) {
-    const Table &table = tables_[t];
+  OptimizerRows Update(XlaOpKernelContext* ctx, int t,
+                       const TableGradients& gradients,
+                       const OptimizerRows& variables, int64_t num_rows) {
+    const Table& table = tables_[t];
     const int64_t dim = features_.table_dim(t);
-    const LearningRate &rate = table.optimizer.learning_rate;
+    const LearningRate& rate = table.optimizer.learning_rate;
     const xla::XlaOp learning_rate =
         rate.dynamic ? xla::Reshape(ctx->Input(features_.end_input() +
                                                features_.num_features() + t),

@@ -15,7 +15,7 @@ namespace tf_embed {
 namespace {
 
 // (old, new) -> old + new, or new.
-xla::XlaComputation Combine(xla::XlaBuilder *builder, xla::PrimitiveType type,
+xla::XlaComputation Combine(xla::XlaBuilder* builder, xla::PrimitiveType type,
                             bool add) {
   const std::unique_ptr<xla::XlaBuilder> body =
       builder->CreateSubBuilder(add ? "add" : "assign");
@@ -28,7 +28,7 @@ xla::XlaComputation Combine(xla::XlaBuilder *builder, xla::PrimitiveType type,
 
 xla::XlaOp Scatter(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
                    bool add, ScatterHints hints) {
-  xla::XlaBuilder *builder = target.builder();
+  xla::XlaBuilder* builder = target.builder();
   return builder->ReportErrorOrReturn([&]() -> absl::StatusOr<xla::XlaOp> {
     const absl::StatusOr<xla::Shape> shape = builder->GetShape(target);
     if (!shape.ok()) return shape.status();
@@ -46,7 +46,7 @@ xla::XlaOp Scatter(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
 }  // namespace
 
 xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids) {
-  xla::XlaBuilder *builder = operand.builder();
+  xla::XlaBuilder* builder = operand.builder();
   return builder->ReportErrorOrReturn([&]() -> absl::StatusOr<xla::XlaOp> {
     const absl::StatusOr<xla::Shape> shape = builder->GetShape(operand);
     if (!shape.ok()) return shape.status();
@@ -96,7 +96,7 @@ xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size) {
   const xla::XlaOp zero = xla::ConstantR0<int32_t>(vector.builder(), 0);
   for (int64_t span = 1; span < size; span *= 2) {
     xla::PaddingConfig padding;
-    auto *dimension = padding.add_dimensions();
+    auto* dimension = padding.add_dimensions();
     dimension->set_edge_padding_low(span);
     dimension->set_edge_padding_high(-span);
     vector = xla::Add(vector, xla::Pad(vector, zero, padding));
@@ -104,11 +104,11 @@ xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size) {
   return vector;
 }
 
-xla::XlaOp Positions(xla::XlaBuilder *builder, int64_t size) {
+xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size) {
   return xla::Iota(builder, xla::S32, size);
 }
 
-xla::XlaOp Zeros(xla::XlaBuilder *builder,
+xla::XlaOp Zeros(xla::XlaBuilder* builder,
                  std::initializer_list<int64_t> sizes) {
   return xla::Broadcast(xla::ConstantR0<float>(builder, 0.0f), sizes);
 }

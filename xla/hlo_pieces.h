@@ -35,10 +35,10 @@ xla::XlaOp ScatterSet(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
 xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size);
 
 // [0, size), S32.
-xla::XlaOp Positions(xla::XlaBuilder *builder, int64_t size);
+xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size);
 
 // Zeros, F32.
-xla::XlaOp Zeros(xla::XlaBuilder *builder,
+xla::XlaOp Zeros(xla::XlaBuilder* builder,
                  std::initializer_list<int64_t> sizes);
 
 }  // namespace tf_embed

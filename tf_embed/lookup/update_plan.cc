@@ -68,17 +68,11 @@ int64_t CutTables(std::vector<TablePlan>& plans, int num_threads) {
 
 void ListBags(const TableUpdate& update, int64_t bag_begin, int64_t bag_end,
               Bag* bags) {
-  int64_t first_bag = 0;
-  for (const GradientSource& source : update.sources) {
-    const PooledIds& ids = source.ids;
-    const int64_t begin = std::max<int64_t>(bag_begin - first_bag, 0);
-    const int64_t end = std::min(bag_end - first_bag, ids.num_positions);
-    for (int64_t p = begin; p < end; ++p) {
-      bags[first_bag + p] = {source.gradients + p * update.table.dim,
-                             ids.scales.empty() ? 1.0f : ids.scales[p]};
-    }
-    first_bag += ids.num_positions;
-  }
+  ForEachBag(
+      update, bag_begin, bag_end,
+      [&](const GradientSource& source, int64_t p, int64_t bag, float scale) {
+        bags[bag] = {source.gradients + p * update.table.dim, scale};
+      });
 }
 
 }  // namespace tf_embed

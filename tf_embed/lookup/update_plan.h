@@ -74,26 +74,38 @@ TablePlan MakePlan(const TableUpdate& update);
 // shared between threads after the sort, or all would wait for the last bucket.
 int64_t CutTables(std::vector<TablePlan>& plans, int num_threads);
 
-// emit(id, bag, coefficient) for the contributions of bags [bag_begin,
-// bag_end), in the order in which they are added up.
-template <class Emit>
-void ForEachContribution(const TableUpdate& update, int64_t bag_begin,
-                         int64_t bag_end, Emit emit) {
+// fn(source, p, bag, scale) for bags [bag_begin, bag_end), in order: `bag` is
+// position p of `source`.
+template <class Fn>
+void ForEachBag(const TableUpdate& update, int64_t bag_begin, int64_t bag_end,
+                Fn fn) {
   int64_t first_bag = 0;
   for (const GradientSource& source : update.sources) {
     const PooledIds& ids = source.ids;
     const int64_t begin = std::max<int64_t>(bag_begin - first_bag, 0);
     const int64_t end = std::min(bag_end - first_bag, ids.num_positions);
     for (int64_t p = begin; p < end; ++p) {
-      const float scale = ids.scales.empty() ? 1.0f : ids.scales[p];
-      const int64_t id_end = ids.end(p);
-      for (int64_t j = ids.begin(p); j < id_end; ++j) {
-        const float weight = ids.weights.empty() ? 1.0f : ids.weights[j];
-        emit(static_cast<uint64_t>(ids.ids[j]), first_bag + p, weight * scale);
-      }
+      fn(source, p, first_bag + p, ids.scales.empty() ? 1.0f : ids.scales[p]);
     }
     first_bag += ids.num_positions;
   }
+}
+
+// emit(id, bag, coefficient) for the contributions of bags [bag_begin,
+// bag_end), in the order in which they are added up.
+template <class Emit>
+void ForEachContribution(const TableUpdate& update, int64_t bag_begin,
+                         int64_t bag_end, Emit emit) {
+  ForEachBag(
+      update, bag_begin, bag_end,
+      [&](const GradientSource& source, int64_t p, int64_t bag, float scale) {
+        const PooledIds& ids = source.ids;
+        const int64_t id_end = ids.end(p);
+        for (int64_t j = ids.begin(p); j < id_end; ++j) {
+          const float weight = ids.weights.empty() ? 1.0f : ids.weights[j];
+          emit(static_cast<uint64_t>(ids.ids[j]), bag, weight * scale);
+        }
+      });
 }
 
 // Fills in bags [bag_begin, bag_end).
