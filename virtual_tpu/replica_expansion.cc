@@ -19,6 +19,7 @@
 #include "virtual_tpu/graph_building.h"
 #include "virtual_tpu/replica_nodes.h"
 #include "virtual_tpu/replicated_variables.h"
+#include "virtual_tpu/system_state.h"
 
 namespace tf_embed::virtual_tpu {
 namespace {
@@ -66,6 +67,7 @@ class Expansion {
       TF_RETURN_IF_ERROR(AddDone(r));
     }
     TF_RETURN_IF_ERROR(AddAllDone());
+    TF_RETURN_IF_ERROR(AddSystemCheck());
     TF_RETURN_IF_ERROR(WireOutputs());
     TF_RETURN_IF_ERROR(ReplaceCompilationResults());
     return RemoveOriginals();
@@ -353,6 +355,44 @@ class Expansion {
                                                    all_done_, graph_));
     }
     return absl::OkStatus();
+  }
+
+  // Makes the computation begin with a look at the TPU system.
+  absl::Status AddSystemCheck() {
+    Node* check = nullptr;
+    TF_RETURN_IF_ERROR(
+        tensorflow::NodeBuilder(absl::StrCat(cluster_.name, "/system"),
+                                kSystemCheckOp)
+            .Device(kHostDevice)
+            .Finalize(graph_, &check));
+    if (!outermost_.empty()) {
+      // In a host loop, into which nothing leads but an Enter.
+      for (Node* node : graph_->op_nodes()) {
+        if (EntersFromRoot(*node)) graph_->AddControlEdge(check, node);
+      }
+      return absl::OkStatus();
+    }
+    for (const auto& copies : copies_) {
+      for (const auto& [node, copy] : copies) {
+        if (BeginsComputation(*node)) graph_->AddControlEdge(check, copy);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  bool EntersFromRoot(const Node& node) const {
+    const Edge* input = nullptr;
+    return node.IsEnter() && node.input_edge(0, &input).ok() &&
+           input->src()->id() < static_cast<int>(frame_.size()) &&
+           frame_[input->src()->id()].empty();
+  }
+
+  // Whether nothing of the computation comes before the node.
+  bool BeginsComputation(const Node& node) const {
+    for (const Edge* edge : node.in_edges()) {
+      if (inside_.count(edge->src()) > 0) return false;
+    }
+    return true;
   }
 
   absl::Status WireOutputs() {

@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/framework/attr_value.pb.h"
+#include "tensorflow/core/framework/node_def_util.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/util/device_name_utils.h"
 #include "virtual_tpu/attributes.h"
@@ -29,7 +30,24 @@ absl::Status ReplicaNodes::Edit(const std::string& channel, NodeDef* node) {
   return EditAnywhere(node);
 }
 
+// A replica computes the whole on one of its cores, so that there are no
+// partitions to reduce over.
+absl::Status ReplicaNodes::CheckMode(const NodeDef& node) const {
+  std::string mode;
+  if (cluster_->cores[replica_].size() > 1 &&
+      tensorflow::TryGetNodeAttr(node, "mode", &mode) &&
+      mode == "CrossReplicaAndPartition") {
+    return absl::UnimplementedError(
+        absl::StrCat(node.name(), " (", node.op(), "): mode ", mode, " with ",
+                     cluster_->cores[replica_].size(),
+                     " cores per replica; the virtual TPU reduces over "
+                     "replicas only"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ReplicaNodes::EditAnywhere(NodeDef* node) {
+  if (IsCollective(node->op())) TF_RETURN_IF_ERROR(CheckMode(*node));
   node->set_device(DeviceOf(*node));
   auto& attrs = *node->mutable_attr();
   attrs.erase("_class");  // inlining colocates with what is not copied

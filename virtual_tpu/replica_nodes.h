@@ -27,6 +27,7 @@ class ReplicaNodes {
 
  private:
   absl::Status EditAnywhere(tensorflow::NodeDef* node);
+  absl::Status CheckMode(const tensorflow::NodeDef& node) const;
   std::string DeviceOf(const tensorflow::NodeDef& node) const;
   absl::Status CopyFunction(tensorflow::NameAttrList* function);
 

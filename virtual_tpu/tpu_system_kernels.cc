@@ -7,10 +7,12 @@
 
 #include "kernels/engine_setup.h"
 #include "kernels/system_config.h"
+#include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/protobuf/tpu/topology.pb.h"
 #include "virtual_tpu/device_names.h"
 #include "virtual_tpu/options.h"
+#include "virtual_tpu/system_state.h"
 #include "virtual_tpu/topology.h"
 #include "virtual_tpu/transfers.h"
 
@@ -50,6 +52,7 @@ class ConfigureDistributedTPUOp : public OpKernel {
   void Compute(OpKernelContext* ctx) override {
     OP_REQUIRES_OK(ctx, config_.Apply(ctx));
     ResetTransfers();
+    SetSystemInitialized(true);
     tensorflow::Tensor* topology = nullptr;
     OP_REQUIRES_OK(ctx, ctx->allocate_output(0, TensorShape({}), &topology));
     topology->scalar<tensorflow::tstring>()() = SerializedTopology();
@@ -66,12 +69,28 @@ class ShutdownDistributedTPUOp : public OpKernel {
   using OpKernel::OpKernel;
 
   void Compute(OpKernelContext*) override {
+    SetSystemInitialized(false);
     TearDownEngine();
     ResetTransfers();
   }
 };
 REGISTER_KERNEL_BUILDER(Name("ShutdownDistributedTPU").Device(kTpuSystemType),
                         ShutdownDistributedTPUOp);
+
+// Stateful, or it would be run once and folded.
+REGISTER_OP(kSystemCheckOp).SetIsStateful();
+
+class CheckTpuSystemOp : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* ctx) override {
+    OP_REQUIRES_OK(ctx, CheckSystemInitialized());
+  }
+  bool IsExpensive() override { return false; }
+};
+REGISTER_KERNEL_BUILDER(Name(kSystemCheckOp).Device(tensorflow::DEVICE_CPU),
+                        CheckTpuSystemOp);
 
 // Picks the core that runs a TPUPartitionedCall: one after the other.
 class TPUOrdinalSelectorOp : public OpKernel {

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 from tensorflow.python.compiler.xla.experimental import xla_sharding
 from tensorflow.python.distribute import tpu_util
 from tensorflow.python.ops import gen_tpu_partition_ops as tpu_partition_ops
 from tensorflow.python.tpu import tpu_replication
-from vtpu_testing import CORES, resolver
+from vtpu_testing import CORES, resolver, run_program
 
 REPLICAS = CORES // 2
 
@@ -111,6 +112,67 @@ def test_replica_order_of_the_assignment():
 
     results = found.experimental_local_results(step())
     assert [x.numpy() for x in results] == list(range(CORES))
+
+
+ALL_SHAPES = """
+import itertools
+import numpy as np
+import tensorflow as tf
+import tf_embed
+
+resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+topology = tf.tpu.experimental.initialize_tpu_system(resolver)
+sizes = [range(1, n + 1) for n in topology.mesh_shape]
+for shape in itertools.product(*sizes):
+    if any(n % s for n, s in zip(topology.mesh_shape, shape)):
+        continue
+    replicas = topology.num_tasks * 8 // int(np.prod(shape))
+    assignment = tf.tpu.experimental.DeviceAssignment.build(
+        topology, computation_shape=list(shape), num_replicas=replicas)
+    strategy = tf.distribute.TPUStrategy(
+        resolver, experimental_device_assignment=assignment)
+    last = assignment.num_cores_per_replica - 1
+    with strategy.scope(), strategy.extended.experimental_logical_device(last):
+        v = tf.Variable(0.0)
+
+    @tf.function
+    def step():
+        def fn():
+            context = tf.distribute.get_replica_context()
+            replica = tf.cast(context.replica_id_in_sync_group, tf.float32)
+            v.assign_add(context.all_reduce("sum", replica + 1.0))
+            return replica + v
+        return strategy.run(fn)
+
+    results = strategy.experimental_local_results(step())
+    total = replicas * (replicas + 1) / 2
+    assert [x.numpy() for x in results] == [r + total for r in range(replicas)]
+    for replica, copy in enumerate(strategy.experimental_local_results(v)):
+        core = assignment.tpu_ordinal(replica=replica, logical_core=last)
+        assert copy.device.endswith(f"TPU:{core}"), (shape, replica, copy.device)
+    print("shape", shape, replicas)
+"""
+
+
+def test_every_shape_that_the_topology_allows():
+    done = run_program(ALL_SHAPES, cores=8)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("shape") == 8  # of the mesh [2, 2, 1, 2]
+
+
+def test_reducing_over_partitions_is_refused_by_name():
+    found = strategy()
+
+    def fn(x):
+        return gen_xla_ops.xla_all_reduce(
+            input=x,
+            group_assignment=[list(range(REPLICAS))],
+            reduce_op="Add",
+            mode="CrossReplicaAndPartition",
+        )
+
+    with pytest.raises(tf.errors.UnimplementedError, match="reduces over replicas"):
+        run(found, fn, tf.constant(1.0))
 
 
 def split(found, x, dims):

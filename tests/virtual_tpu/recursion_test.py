@@ -6,6 +6,7 @@ function itself.
 """
 
 import concurrent.futures
+import os
 
 import numpy as np
 import pytest
@@ -16,7 +17,15 @@ from tensorflow.python.framework import function
 from tensorflow.python.ops import gen_functional_ops
 from tensorflow.python.tpu import tpu
 from tensorflow.python.tpu.ops import tpu_ops
-from vtpu_testing import CORES, cancelled, per_replica, resolver, run, strategy
+from vtpu_testing import (
+    CORES,
+    cancelled,
+    per_replica,
+    resolver,
+    run,
+    run_program,
+    strategy,
+)
 
 IDS = range(CORES)
 SIGNATURE = [tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
@@ -223,6 +232,43 @@ def test_one_replica_that_goes_deeper_can_be_cancelled():
     assert isinstance(error, tf.errors.CancelledError), error
     found = run(lambda x: call(tf.constant(2), x), per_replica(float))
     assert found == expected(2, START)
+
+
+STRICT_RECURSION = """
+import sys
+sys.path.insert(0, {folder!r})
+import tensorflow as tf
+from recursion_test import descend, per_replica, run
+call = descend()
+run(lambda x: call(tf.constant(2), x), per_replica(float))
+"""
+
+
+def test_strict_mode_says_that_a_tpu_has_no_recursion():
+    done = run_program(
+        STRICT_RECURSION.format(folder=os.path.dirname(__file__)),
+        TF_CPP_MIN_LOG_LEVEL="0",
+        TF_EMBED_VIRTUAL_TPU_STRICT="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "a TPU has no functions that call themselves" in done.stderr
+
+
+def test_branch_that_holds_itself_is_refused_by_name():
+    def fn(again, n, x):
+        branch = again.get_concrete_function()
+        outputs = tf.raw_ops.If(
+            cond=n > 0,
+            input=[n - 1, x],
+            Tout=[tf.float32],
+            then_branch=branch,
+            else_branch=branch,
+        )
+        return tf.ensure_shape(outputs[0], [])
+
+    call = recursive(fn)
+    with pytest.raises(tf.errors.UnimplementedError, match="holds itself as a branch"):
+        run(lambda x: call(tf.constant(2), x), per_replica(float))
 
 
 def test_error_deep_inside_reaches_the_caller():
