@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "tensorflow/compiler/tf2xla/xla_op_registry.h"
+#include "tensorflow/core/framework/node_def_util.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/tpu/tpu_defs.h"
 #include "virtual_tpu/calls.h"
@@ -51,24 +52,49 @@ bool TpuHas(DataType type) {
                    type) != tensorflow::kTpuAllTypes.end();
 }
 
-// Empty where a TPU would take the node.
-std::string Refusal(const Node& node, CompileTimeConstants* constants) {
+struct Refusal {
+  std::string reason;  // empty where a TPU would take the node
+  // Whether TensorFlow would run the node on the host instead, if it may.
+  bool host_would_do = false;
+};
+
+Refusal RefusalOf(const Node& node, CompileTimeConstants* constants) {
   if (node.type_string() == kRecursiveCallOp) {
-    return "a TPU has no functions that call themselves";
+    return {"a TPU has no functions that call themselves"};
   }
   for (const auto* types : {&node.input_types(), &node.output_types()}) {
     for (DataType type : *types) {
-      if (!TpuHas(type)) {
-        return absl::StrCat("a TPU has no type ",
-                            tensorflow::DataTypeString(type));
-      }
+      if (TpuHas(type)) continue;
+      return {absl::StrCat("a TPU has no type ",
+                           tensorflow::DataTypeString(type)),
+              tensorflow::BaseType(type) == tensorflow::DT_STRING};
     }
   }
   const tensorflow::KernelDef* kernel = nullptr;
   const absl::Status status = tensorflow::FindKernelDef(
       tensorflow::DeviceType(Compiler()), node.def(), &kernel, nullptr);
-  if (!status.ok()) return "XLA has no kernel for it, or not for its types";
-  return constants->Complaint(node);
+  if (!status.ok()) {
+    return {"XLA has no kernel for it, or not for its types", true};
+  }
+  return {constants->Complaint(node)};
+}
+
+// What becomes of the node on a TPU, and what to do.
+std::string Consequence(const Cluster& cluster, const Refusal& refusal) {
+  bool soft_placement = false;
+  tensorflow::TryGetNodeAttr(cluster.metadata->attrs(), "allow_soft_placement",
+                             &soft_placement);
+  if (refusal.host_would_do && soft_placement) {
+    return "Soft device placement is on, so TensorFlow would run it on the "
+           "host, with transfers in each step";
+  }
+  return absl::StrCat(
+      "A real TPU would refuse it. Put it into tf.tpu.outside_compilation, or "
+      "outside of the TPU computation",
+      refusal.host_would_do
+          ? "; tf.config.set_soft_device_placement(True) does the former for "
+            "all such ops"
+          : "");
 }
 
 }  // namespace
@@ -82,15 +108,13 @@ void WarnOfRefusals(const Cluster& cluster) {
     if (node->requested_device() == kHostDevice || BelongsToTheTpu(*node)) {
       continue;
     }
-    const std::string reason = Refusal(*node, &constants);
-    if (reason.empty()) continue;
+    const Refusal refusal = RefusalOf(*node, &constants);
+    if (refusal.reason.empty()) continue;
     std::lock_guard<std::mutex> lock(mu);
-    if (!warned->emplace(node->type_string(), reason).second) continue;
-    LOG(WARNING) << "virtual TPU, strict mode: a real TPU would refuse op "
-                 << node->type_string() << " (node " << node->name()
-                 << "): " << reason
-                 << ". Put it into tf.tpu.outside_compilation, or outside of"
-                    " the TPU computation.";
+    if (!warned->emplace(node->type_string(), refusal.reason).second) continue;
+    LOG(WARNING) << "virtual TPU, strict mode: op " << node->type_string()
+                 << " (node " << node->name() << "): " << refusal.reason << ". "
+                 << Consequence(cluster, refusal) << ".";
   }
 }
 

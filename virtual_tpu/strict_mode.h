@@ -5,8 +5,9 @@
 
 namespace tf_embed::virtual_tpu {
 
-// Warns of what a real TPU would refuse in a lowered cluster: an op that XLA
-// has no kernel for, or not for these types. Once per op and reason, by name.
+// Warns of what a real TPU would refuse in a lowered cluster, or leave to the
+// host: an op that XLA has no kernel for, or not for these types. Once per op
+// and reason, by name.
 void WarnOfRefusals(const Cluster& cluster);
 
 }  // namespace tf_embed::virtual_tpu

@@ -28,12 +28,14 @@ step(tf.fill([5], 1.0))
 STRICT = {"TF_EMBED_VIRTUAL_TPU_STRICT": "1"}
 
 
-def warnings(body, **environ):
-    done = run_program(
-        PROGRAM.format(body=body), cores=2, TF_CPP_MIN_LOG_LEVEL="0", **environ
-    )
+def warnings_of(program, **environ):
+    done = run_program(program, cores=2, TF_CPP_MIN_LOG_LEVEL="0", **environ)
     assert done.returncode == 0, done.stderr
     return [x for x in done.stderr.splitlines() if "strict mode" in x]
+
+
+def warnings(body, **environ):
+    return warnings_of(PROGRAM.format(body=body), **environ)
 
 
 @pytest.mark.parametrize(
@@ -66,9 +68,23 @@ def warnings(body, **environ):
     ],
 )
 def test_op_is_named_once(body, op, reason):
-    found = [x for x in warnings(body, **STRICT) if f"refuse op {op} " in x]
+    found = [x for x in warnings(body, **STRICT) if f"op {op} " in x]
     assert len(found) == 1
     assert reason in found[0]
+    assert "A real TPU would refuse it" in found[0]
+
+
+def test_soft_placement_leaves_to_the_host_what_it_can():
+    body = "return tf.range(tf.strings.length(tf.strings.as_string(x))[0])"
+    program = "import tensorflow as tf\n" + (
+        "tf.config.set_soft_device_placement(True)\n" + PROGRAM.format(body=body)
+    )
+    of_op = {x.split(" op ")[1].split()[0]: x for x in warnings_of(program, **STRICT)}
+    assert set(of_op) == {"AsString", "StringLength", "Range"}
+    for op, text in of_op.items():
+        refused = op == "Range"
+        assert ("A real TPU would refuse it" in text) == refused
+        assert ("TensorFlow would run it on the host" in text) != refused
 
 
 @pytest.mark.parametrize(
