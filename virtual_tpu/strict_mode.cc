@@ -65,9 +65,9 @@ Refusal RefusalOf(const Node& node, CompileTimeConstants* constants) {
   for (const auto* types : {&node.input_types(), &node.output_types()}) {
     for (DataType type : *types) {
       if (TpuHas(type)) continue;
-      return {absl::StrCat("a TPU has no type ",
-                           tensorflow::DataTypeString(type)),
-              tensorflow::BaseType(type) == tensorflow::DT_STRING};
+      return {
+          absl::StrCat("a TPU has no type ", tensorflow::DataTypeString(type)),
+          tensorflow::BaseType(type) == tensorflow::DT_STRING};
     }
   }
   const tensorflow::KernelDef* kernel = nullptr;
