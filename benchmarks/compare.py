@@ -65,8 +65,7 @@ def needs(options: argparse.Namespace) -> list[str]:
     """What ./run must set up."""
     if options.list:
         return []
-    # The core measures the memory's limit.
-    needs = ["core"] + [SYSTEMS[name].environment for name in options.system]
+    needs = [SYSTEMS[name].environment for name in options.system]
     return [need for need in dict.fromkeys(needs) if need != "stock"]
 
 
@@ -156,7 +155,6 @@ def main(options: argparse.Namespace) -> int:
                 results, versions = measure.run(
                     setting, infos, kinds, seconds, pythons(), logs, say, options.clock
                 )
-                results = measure.with_bandwidth(results, setting, pythons(), logs, say)
                 run["results"] += [dataclasses.asdict(r) for r in results]
                 run["versions"] = list(dict.fromkeys(run["versions"] + versions))
                 # An interrupted run leaves what it has.

@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks import reference, workloads
 from benchmarks.machine import available_bytes
-from benchmarks.systems import SYSTEMS, SystemInfo, Worker
+from benchmarks.systems import SystemInfo, Worker
 from benchmarks.workloads import Inputs, Setting
 
 # How long a system has its turn: a call of a slow one, many of a fast one.
@@ -24,6 +24,7 @@ _TURN_SECONDS = 0.04
 _MIN_ROUNDS = 5
 # Of the available memory, what tables may take up.
 _MEMORY_SHARE = 0.75
+ANCHORS = ("core", "reads")
 
 Say = Callable[[str], None]
 
@@ -41,12 +42,10 @@ class Result:
     calls: int
     median_us: float
     p10_us: float
-    # Median of the C++ core, which took turns with this system; 0: it did not.
+    # Medians of the C++ core and of random-row reads, which took turns with this
+    # system; 0: they did not.
     core_us: float
-    # Of a lookup: bytes of random rows that as many threads read a second, and the
-    # useful bytes of rows as a fraction of that.
-    bandwidth: float = 0.0
-    of_bandwidth: float = 0.0
+    reads_us: float
 
     @property
     def key(self) -> tuple[str, str, str, str, int, str]:
@@ -63,9 +62,12 @@ class Result:
 def groups(
     systems: Sequence[SystemInfo], setting: Setting, memory: float
 ) -> Iterator[list[SystemInfo]]:
-    """Splits what does not fit into memory together; the core is in each group."""
-    anchor = [system for system in systems if system.name == "core"]
-    rest = [system for system in systems if system.name != "core"]
+    """Splits what does not fit into memory together.
+
+    What the others are compared with is in each group.
+    """
+    anchor = [system for system in systems if system.name in ANCHORS]
+    rest = [system for system in systems if system.name not in ANCHORS]
     limit = memory - sum(system.bytes(setting) for system in anchor)
     while True:
         group, used = [], 0.0
@@ -97,6 +99,8 @@ class _Group:
     def check_forward(self) -> None:
         expected = reference.Reference(self._inputs, [0]).forward(0)
         for worker in self._workers:
+            if worker.system.limit:
+                continue
             reference.check(
                 worker.system.name,
                 "lookup",
@@ -196,20 +200,12 @@ def _cpus(threads: int) -> list[int]:
     return sorted(os.sched_getaffinity(0))[-threads:]
 
 
-def random_row_bandwidth(
-    row_bytes: int, threads: int, pythons: dict[str, str], logs: pathlib.Path
-) -> float:
-    """Bytes per second of random-row reads, right now."""
-    worker = Worker(SYSTEMS["core"], pythons, logs / "bandwidth.log")
-    try:
-        worker.pin(_cpus(threads))
-        return float(worker.ask("bandwidth", row_bytes, threads))
-    finally:
-        worker.close()
-
-
 def _result(
-    setting: Setting, system: str, kind: str, times: np.ndarray, core_us: float
+    setting: Setting,
+    system: str,
+    kind: str,
+    times: np.ndarray,
+    anchors: dict[str, float],
 ) -> Result:
     return Result(
         workload=setting.workload.name,
@@ -221,7 +217,8 @@ def _result(
         calls=len(times),
         median_us=float(np.median(times)),
         p10_us=float(np.percentile(times, 10)),
-        core_us=core_us,
+        core_us=anchors.get("core", 0.0),
+        reads_us=anchors.get("reads", 0.0),
     )
 
 
@@ -241,6 +238,8 @@ def run(
     """
     if kinds == ["step"]:
         systems = [s for s in systems if s.can_step(setting)]
+    if setting.workload.latency:  # which is not about memory
+        systems = [s for s in systems if not s.limit]
     results = []
     versions = []
     with tempfile.TemporaryDirectory(prefix="tf_embed_bench.") as temporary:
@@ -265,49 +264,17 @@ def run(
                     say(f"timing {kind}")
                     pairs = group.pairs(kind)
                     times = group.time(pairs, seconds, clock)
-                    core_us = next(
-                        (
-                            float(np.median(values))
-                            for (worker, _), values in zip(pairs, times, strict=True)
-                            if worker.system.name == "core"
-                        ),
-                        0.0,
-                    )
+                    anchors = {
+                        worker.system.name: float(np.median(values))
+                        for (worker, _), values in zip(pairs, times, strict=True)
+                        if worker.system.name in ANCHORS
+                    }
                     results += [
-                        _result(setting, worker.system.name, what, values, core_us)
+                        _result(setting, worker.system.name, what, values, anchors)
                         for (worker, what), values in zip(pairs, times, strict=True)
                     ]
-    # The core was in each group; the first counts.
+    # The anchors were in each group; the first counts.
     unique: dict[object, Result] = {}
     for result in results:
         unique.setdefault(result.key, result)
     return list(unique.values()), versions
-
-
-def with_bandwidth(
-    results: list[Result],
-    setting: Setting,
-    pythons: dict[str, str],
-    logs: pathlib.Path,
-    say: Say,
-) -> list[Result]:
-    """Sets `bandwidth` and `of_bandwidth` of the lookups."""
-    w = setting.workload
-    has_lookups = any(result.kind == "forward" for result in results)
-    if w.latency or not has_lookups:
-        return results
-    say("measuring random-row reads")
-    row_bytes = 4 * w.dim
-    limit = random_row_bandwidth(row_bytes, setting.threads, pythons, logs)
-    batch_bytes = w.mean_ids * row_bytes
-    return [
-        dataclasses.replace(
-            result,
-            bandwidth=limit,
-            of_bandwidth=batch_bytes / (result.median_us * 1e-6) / limit,
-        )
-        # Of rows of float32, as the limit is.
-        if result.kind == "forward" and SYSTEMS[result.system].row_share == 1
-        else result
-        for result in results
-    ]

@@ -43,8 +43,15 @@ def _cell(result: Result) -> str:
     cell = f"{text(result.median_us)} ({text(result.p10_us)})"
     if result.core_us and result.system != "core":
         cell += f" {result.median_us / result.core_us:.2f}x"
-    if result.of_bandwidth and result.distribution == "uniform":
-        cell += f" {result.of_bandwidth:.0%}"
+    # Of rows of float32, as the reads are.
+    if (
+        result.kind == "forward"
+        and result.reads_us
+        and result.distribution == "uniform"
+        and result.system != "reads"
+        and SYSTEMS[result.system].row_share == 1
+    ):
+        cell += f" {result.reads_us / result.median_us:.0%}"
     return cell
 
 
@@ -94,12 +101,9 @@ def _more_threads(results: list[Result]) -> list[str]:
             continue
         case = f"{_case(result)} {result.kind if not result.optimizer else ''}".strip()
         cells[case, result.system] = f"{one.median_us / result.median_us:.2f}x"
-        if one.bandwidth and result.bandwidth:
-            cells[case, "limit"] = f"{result.bandwidth / one.bandwidth:.2f}x"
     if not cells:
         return []
     rows = {name: system.title for name, system in SYSTEMS.items()}
-    rows["limit"] = "random-row reads"
     return ["## More threads, times as fast as one", "", *_table(cells, rows)]
 
 
@@ -118,9 +122,8 @@ def _header(runs: list[dict[str, Any]]) -> list[str]:
         ),
         "",
         "Microseconds a call: median (tenth percentile), ratio to the C++ core that"
-        " took turns with the system; of lookups of uniform ids also the fraction of"
-        " the bandwidth of random-row reads by as many threads, measured in the same"
-        " run.",
+        " took turns with the system; of lookups of uniform ids also how much of it"
+        " as many threads need to read as many random rows, from as much memory.",
         "",
     ]
     return lines

@@ -1,6 +1,5 @@
-// core_worker kernels|int8|engine: a worker as benchmarks/worker.py describes
-// it. One more command: `bandwidth ROW_BYTES THREADS`, the bytes per second at
-// which so many threads read random rows.
+// core_worker kernels|int8|engine|reads: a worker as benchmarks/worker.py
+// describes it.
 
 #include <chrono>
 #include <fstream>
@@ -14,7 +13,6 @@
 #include "benchmarks/core/inputs.h"
 #include "benchmarks/core/system.h"
 #include "tf_embed/base/simd_targets.h"
-#include "tf_embed/lookup/memory_bandwidth.h"
 
 namespace tf_embed {
 namespace {
@@ -30,12 +28,6 @@ class Worker {
     if (command == "versions")
       return StrCat("SIMD target ", SimdTargetName(SupportedSimdTargets()[0]));
     if (command == "warm_up") return std::string();
-    if (command == "bandwidth") {
-      int64_t row_bytes = 0;
-      int threads = 0;
-      line >> row_bytes >> threads;
-      return StrCat(RandomRowReadBandwidth(row_bytes, threads));
-    }
     if (command == "setup") return SetUp(line);
     if (system_ == nullptr) {
       return FailedPrecondition("'", command, "' before setup");
@@ -52,6 +44,10 @@ class Worker {
     line >> folder;
     system_ = nullptr;
     TF_EMBED_ASSIGN_OR_RETURN(inputs_, ReadInputs(folder));
+    if (part_ == "reads") {
+      system_ = MakeReadSystem(inputs_);
+      return std::string();
+    }
     TF_EMBED_ASSIGN_OR_RETURN(
         system_,
         part_ == "engine"
@@ -117,8 +113,9 @@ class Worker {
 
 int main(int argc, char** argv) {
   const std::string part = argc == 2 ? argv[1] : "";
-  if (part != "kernels" && part != "int8" && part != "engine") {
-    std::cerr << "usage: core_worker kernels|int8|engine\n";
+  if (part != "kernels" && part != "int8" && part != "engine" &&
+      part != "reads") {
+    std::cerr << "usage: core_worker kernels|int8|engine|reads\n";
     return 2;
   }
   tf_embed::Worker worker(part);

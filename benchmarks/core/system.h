@@ -29,6 +29,10 @@ StatusOr<std::unique_ptr<System>> MakeKernelSystem(const Inputs& inputs,
 // The engine: Enqueue, Receive, Lookup, Send.
 StatusOr<std::unique_ptr<System>> MakeEngineSystem(const Inputs& inputs);
 
+// Reads as many random rows as a batch has ids, and does nothing with them:
+// what no lookup can be faster than. Has no outputs and no steps.
+std::unique_ptr<System> MakeReadSystem(const Inputs& inputs);
+
 }  // namespace tf_embed
 
 #endif  // TF_EMBED_BENCHMARKS_CORE_SYSTEM_H_

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cstring>
 #include <iterator>
-#include <map>
 #include <random>
 #include <utility>
 
@@ -17,9 +16,7 @@ namespace tf_embed {
 namespace {
 
 constexpr int64_t kBufferBytes = int64_t{2} << 30;
-// Rows that a thread reads in a pass, and passes before rows come again: far
-// more than fit into a cache.
-constexpr int64_t kRowsPerPass = 1 << 16;
+// Passes before rows come again: far more than fit into a cache.
 constexpr int64_t kNumPasses = 16;
 
 // Adds up one 8-byte word of each half line, which is enough for the whole line
@@ -60,10 +57,11 @@ const RandomRowReader::Distances RandomRowReader::kDistances[] = {
 
 RandomRowReader::RandomRowReader(const RowPattern& pattern, int num_threads)
     : row_bytes_(pattern.row_bytes),
+      rows_per_pass_(pattern.rows_per_pass),
       pool_(num_threads),
       table_(std::move(AlignedBuffer::Create(kBufferBytes / sizeof(float)))
                  .value()),
-      offsets_(kNumPasses * num_threads * kRowsPerPass),
+      offsets_(kNumPasses * num_threads * pattern.rows_per_pass),
       best_(kDistances) {
   ParallelRanges(pool_, table_.size(), 1 << 20,
                  [this](int64_t begin, int64_t end) {
@@ -99,11 +97,12 @@ uint64_t RandomRowReader::ReadRows(const int64_t* offsets,
                                    const Distances& distances) const {
   const int64_t row_bytes = kRowBytes > 0 ? kRowBytes : row_bytes_;
   const char* const table = reinterpret_cast<const char*>(table_.data());
+  const int64_t last = rows_per_pass_ - 1;
   const auto ahead = [=](int64_t j, int64_t distance) {
-    return table + offsets[std::min(j + distance, kRowsPerPass - 1)];
+    return table + offsets[std::min(j + distance, last)];
   };
   uint64_t sum = 0;
-  for (int64_t j = 0; j < kRowsPerPass; ++j) {
+  for (int64_t j = 0; j <= last; ++j) {
     if (distances.level2 > 0) {
       PrefetchRow<ToLevel2>(ahead(j, distances.level2), row_bytes);
     }
@@ -132,28 +131,16 @@ uint64_t RandomRowReader::ReadRowsOfAnySize(const int64_t* offsets,
 double RandomRowReader::Pass(const Distances& distances) {
   const int num_threads = pool_.num_threads();
   const int64_t* const offsets =
-      &offsets_[next_pass_ * num_threads * kRowsPerPass];
+      &offsets_[next_pass_ * num_threads * rows_per_pass_];
   next_pass_ = (next_pass_ + 1) % kNumPasses;
   std::atomic<uint64_t> sum{0};
   const WorkTimer timer(num_threads);
   pool_.ParallelFor(num_threads, [&](int64_t i) {
-    sum += ReadRowsOfAnySize(offsets + i * kRowsPerPass, distances);
+    sum += ReadRowsOfAnySize(offsets + i * rows_per_pass_, distances);
   });
   const double seconds = timer.Seconds();
   // Uses the sum, which is never 1, for the compiler to compute it.
-  return sum == 1 ? 0 : num_threads * kRowsPerPass * row_bytes_ / seconds;
-}
-
-double RandomRowReadBandwidth(int64_t row_bytes, int num_threads) {
-  static std::map<std::pair<int64_t, int>, double> measured;
-  const auto [it, is_new] = measured.try_emplace({row_bytes, num_threads}, 0);
-  if (is_new) {
-    RandomRowReader reader({row_bytes, kBufferBytes, 1}, num_threads);
-    for (int pass = 0; pass < kNumPasses; ++pass) {
-      it->second = std::max(it->second, reader.Bandwidth());
-    }
-  }
-  return it->second;
+  return sum == 1 ? 0 : num_threads * rows_per_pass_ * row_bytes_ / seconds;
 }
 
 }  // namespace tf_embed

@@ -31,6 +31,7 @@ struct RowPattern {
   int64_t row_bytes = 0;
   int64_t table_bytes = 0;
   int64_t rows_per_table = 1;
+  int64_t rows_per_pass = 1 << 16;  // of each thread
 };
 
 // Reads random rows from memory (2 GB on huge pages) as fast as the machine
@@ -42,7 +43,7 @@ class RandomRowReader {
   // Finds the best of several ways to prefetch, which takes about a second.
   RandomRowReader(const RowPattern& pattern, int num_threads);
 
-  // Bytes per second of one pass, of a millisecond or so.
+  // Bytes per second of one pass.
   double Bandwidth();
 
  private:
@@ -55,16 +56,13 @@ class RandomRowReader {
   double Pass(const Distances& distances);
 
   const int64_t row_bytes_;
+  const int64_t rows_per_pass_;
   ThreadPool pool_;
   AlignedBuffer table_;
   std::vector<int64_t> offsets_;
   size_t next_pass_ = 0;
   const Distances* best_;
 };
-
-// The best of a few passes over random rows of 2 GB: for a single number. Takes
-// about a second, once for each pair of arguments.
-double RandomRowReadBandwidth(int64_t row_bytes, int num_threads = 1);
 
 }  // namespace tf_embed
 
