@@ -193,7 +193,10 @@ def test_results_have_the_structure_of_the_features(structure, only_plans):
 
 
 def test_structures_with_the_same_leaves_are_kept_apart():
-    config = {"a": [embedding.FeatureConfig(_VIDEO)], "b": embedding.FeatureConfig(_USER)}
+    config = {
+        "a": [embedding.FeatureConfig(_VIDEO)],
+        "b": embedding.FeatureConfig(_USER),
+    }
     layer = _layer(features=config)
     ids = _dense([1])
     assert layer({"a": [ids]})["a"][0].shape == [1, 3]

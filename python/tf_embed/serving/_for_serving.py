@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorflow.python.tpu import tpu_embedding_for_serving
 from tensorflow.python.util import nest
 
+from tf_embed._autograph import not_converted
 from tf_embed.serving._call_plans import CallPlans
 from tf_embed.serving._fused_update import fused_update, update_tables
 from tf_embed.serving._lookup import match_features, plan_features
@@ -71,6 +72,7 @@ class TPUEmbeddingForServing(
         self._fused_export = fused_export
         self._call_plans = CallPlans()
 
+    @not_converted
     def embedding_lookup(self, features: Any, weights: Any | None = None) -> Any:
         """Looks up `features`; see `tf_embed.serving_embedding_lookup`."""
         return self._call_plans.lookup(self, features, weights)

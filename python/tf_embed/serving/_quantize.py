@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.tpu import tpu_embedding_base
 
+from tf_embed._autograph import not_converted
 from tf_embed.serving._call_plans import CallPlans
 from tf_embed.serving._low_precision import (
     FORMATS,
@@ -182,10 +183,12 @@ class QuantizedEmbedding(tf.Module):  # type: ignore[misc]
     def build(self) -> None:
         """Does nothing: the variables exist."""
 
+    @not_converted
     def __call__(self, features: Any, weights: Any | None = None) -> Any:
         """Looks up `features`; see `tf_embed.serving_embedding_lookup`."""
         return self.embedding_lookup(features, weights)
 
+    @not_converted
     def embedding_lookup(self, features: Any, weights: Any | None = None) -> Any:
         """Looks up `features`; see `tf_embed.serving_embedding_lookup`."""
         return self._call_plans.lookup(self, features, weights)
