@@ -75,7 +75,8 @@ def only_plans(monkeypatch):
     return lambda: monkeypatch.setattr(_call_plans, "serving_embedding_lookup", refuse)
 
 
-_ONE, _OTHER = [[1, 2], [], [7]], [[3], [0, 6, 5], [4, 4]]
+# The second ends without an id, which "strict" leaves out.
+_ONE, _OTHER = [[1, 2], [], [7]], [[3], [0, 6, 5], [4, 4], []]
 
 
 def _halves(ids):
@@ -94,6 +95,10 @@ def _other_splits(ids):
     )
 
 
+def _each(weigh):
+    return lambda features: tf.nest.map_structure(weigh, features)
+
+
 _KINDS = {
     "dense": (lambda rows: {"seen": _dense([row[:1] or [0] for row in rows])}, None),
     "int32": (lambda rows: {"seen": _ragged(rows, tf.int32, tf.int32)}, None),
@@ -103,10 +108,21 @@ _KINDS = {
     "strict": (lambda rows: {"strict": _sparse(rows)}, None),
     "queue": (lambda rows: {"queue": _ragged(rows), "liked": _sparse(rows)}, None),
     "sparse queue": (lambda rows: {"queue": _sparse(rows)}, None),
-    "weights": (lambda rows: {"seen": _ragged(rows)}, _halves),
-    "sparse weights": (lambda rows: {"seen": _sparse(rows)}, _halves_of_sparse),
-    "strict weights": (lambda rows: {"strict": _sparse(rows)}, _halves_of_sparse),
-    "other splits": (lambda rows: {"seen": _ragged(rows)}, _other_splits),
+    "weights": (lambda rows: {"seen": _ragged(rows)}, _each(_halves)),
+    "sparse weights": (lambda rows: {"seen": _sparse(rows)}, _each(_halves_of_sparse)),
+    "strict weights": (
+        lambda rows: {"strict": _sparse(rows)},
+        _each(_halves_of_sparse),
+    ),
+    "other splits": (lambda rows: {"seen": _ragged(rows)}, _each(_other_splits)),
+    "seen weighted": (
+        lambda rows: {"seen": _ragged(rows), "who": _ragged(rows)},
+        lambda features: {"seen": _halves(features["seen"]), "who": None},
+    ),
+    "who weighted": (
+        lambda rows: {"seen": _ragged(rows), "who": _ragged(rows)},
+        lambda features: {"seen": None, "who": _halves(features["who"])},
+    ),
     "all": (
         lambda rows: {
             "who": _sparse(rows, tf.int32),
@@ -118,8 +134,8 @@ _KINDS = {
     ),
 }
 _UNPLANNED = {
-    "uniform weights": (lambda rows: {"seen": _uniform(rows)}, _halves),
-    "shaped": (lambda rows: {"shaped": _ragged([*rows, [1]])}, None),
+    "uniform weights": (lambda rows: {"seen": _uniform(rows)}, _each(_halves)),
+    "shaped": (lambda rows: {"shaped": _ragged([*rows[:3], [1]])}, None),
     "ordered": (lambda rows: collections.OrderedDict(seen=_ragged(rows)), None),
 }
 
@@ -127,9 +143,7 @@ _UNPLANNED = {
 def _arguments(kind, rows):
     make, weigh = (_KINDS | _UNPLANNED)[kind]
     features = make(rows)
-    if weigh is None:
-        return features, None
-    return features, tf.nest.map_structure(weigh, features)
+    return features, None if weigh is None else weigh(features)
 
 
 @pytest.mark.parametrize("kind", _KINDS)
@@ -201,7 +215,8 @@ def test_structures_with_the_same_leaves_are_kept_apart():
     ids = _dense([1])
     assert layer({"a": [ids]})["a"][0].shape == [1, 3]
     assert layer({"b": ids})["b"].shape == [1, 2]
-    for wrong in ({"a": ids}, {"b": [ids]}, [ids], {"a": [ids], "c": ids}):
+    layer({"a": [ids], "b": ids})
+    for wrong in ({"a": ids}, {"b": [ids]}, [ids], {"a": ids, "b": [ids]}):
         with pytest.raises(ValueError, match="not a subset of feature_config"):
             layer(wrong)
     assert layer({"a": [ids]})["a"][0].shape == [1, 3]
@@ -212,6 +227,10 @@ def _with(ids, **changes):
     return tf.RaggedTensor.from_row_splits(**parts, validate=False)
 
 
+def _ragged_pairs(ids):
+    return _with(ids, values=tf.stack([ids.values, ids.values], 1))
+
+
 _IDS = _ragged(_ONE)
 _REFUSED = [
     # Of the signature of a planned call.
@@ -219,6 +238,8 @@ _REFUSED = [
     ((_with(_IDS, row_splits=np.int64([0, 2, 1, 3])), None), "Invalid row split"),
     ((_IDS, _with(_IDS, values=tf.ones([2]))), "2 weights for 3 ids.*'seen'"),
     ((_IDS, _with(_halves(_IDS), row_splits=np.int64([0, 1, 2, 3]))), "row splits"),
+    ((_ragged_pairs(_IDS), None), "Only rank 2 ragged tensor"),
+    ((_sparse(_ONE), _halves_of_sparse(_sparse([[1, 2], [], []]))), "."),
     # Of others.
     ((_IDS, _halves_of_sparse(_sparse(_ONE))), "does not match type of the input"),
     ((_dense([1]), tf.ones([1])), "Weight specified for seen, but input is dense"),
