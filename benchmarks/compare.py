@@ -79,7 +79,7 @@ def _show_list() -> None:
     ):
         print(f"{title}:")
         for name, text in table.items():
-            print(f"  {name:15} {text}".rstrip())
+            print(f"  {name:20} {text}".rstrip())
 
 
 def _describe(w: workloads.Workload) -> str:

@@ -80,21 +80,27 @@ SYSTEMS = {
         SystemInfo(
             "raw-ops", "raw ops", "tf_embed", ("raw_ops",), ours=True, empty=True
         ),
-        SystemInfo(
-            "serving-sparse",
-            "tf_embed ForServing, sparse",
-            "tf_embed",
-            ("serving", "ours", "sparse"),
-            ours=True,
-            empty=True,
+        *(
+            SystemInfo(
+                f"serving-{form}",
+                f"tf_embed ForServing, {form}",
+                "tf_embed",
+                ("serving", "ours", form),
+                ours=True,
+                empty=True,
+            )
+            for form in ("sparse", "ragged")
         ),
-        SystemInfo(
-            "serving-ragged",
-            "tf_embed ForServing, ragged",
-            "tf_embed",
-            ("serving", "ours", "ragged"),
-            ours=True,
-            empty=True,
+        *(
+            SystemInfo(
+                f"serving-{form}-eager",
+                f"tf_embed ForServing, {form}, eager",
+                "tf_embed",
+                ("serving", "ours", form, "eager"),
+                ours=True,
+                forward_only=True,
+            )
+            for form in ("sparse", "ragged")
         ),
         SystemInfo(
             "serving-int8",
@@ -130,19 +136,25 @@ SYSTEMS = {
         SystemInfo(
             "tf", "TensorFlow's ops", "stock", ("tf_graph",), ("sgd", "adagrad", "ftrl")
         ),
-        SystemInfo(
-            "stock-sparse",
-            "stock ForServing, sparse",
-            "stock",
-            ("serving", "stock", "sparse"),
-            ("sgd", "adagrad", "ftrl"),
+        *(
+            SystemInfo(
+                f"stock-{form}",
+                f"stock ForServing, {form}",
+                "stock",
+                ("serving", "stock", form),
+                ("sgd", "adagrad", "ftrl"),
+            )
+            for form in ("sparse", "ragged")
         ),
-        SystemInfo(
-            "stock-ragged",
-            "stock ForServing, ragged",
-            "stock",
-            ("serving", "stock", "ragged"),
-            ("sgd", "adagrad", "ftrl"),
+        *(
+            SystemInfo(
+                f"stock-{form}-eager",
+                f"stock ForServing, {form}, eager",
+                "stock",
+                ("serving", "stock", form, "eager"),
+                forward_only=True,
+            )
+            for form in ("sparse", "ragged")
         ),
     )
 }

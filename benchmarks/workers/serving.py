@@ -1,6 +1,7 @@
-"""TPUEmbeddingForServing: serving.py ours|int8|stock sparse|ragged.
+"""TPUEmbeddingForServing: serving.py ours|int8|stock sparse|ragged [eager].
 
-A call goes through a concrete function of flat tensors. The stock class gets
+A call goes through a concrete function of flat tensors; with "eager" it calls the
+object itself, with sparse or ragged tensors that are ready. The stock class gets
 its best step: rows summed once, then TensorFlow's sparse update.
 """
 
@@ -38,6 +39,7 @@ class Serving(System):
     """What both have in common."""
 
     form = "sparse"
+    eager = False
 
     def __init__(self, inputs):
         super().__init__(inputs)
@@ -114,6 +116,9 @@ class Serving(System):
         return [tf.zeros([w.batch, w.dim])] * w.tables
 
     def call(self, kind, batch):
+        if self.eager and kind == "forward":
+            features, weights = self._structured(self._batches[batch])
+            return lambda: self._layer(features, weights)
         if kind not in self._functions:
             function = {
                 "forward": self._forward,
@@ -134,9 +139,9 @@ class Ours(Serving):
     def _make_layer(self, config):
         import tf_embed
 
-        return tf_embed.TPUEmbeddingForServing(
-            config, _optimizer(self.setting.optimizer)
-        )
+        # Eager calls are timed without steps.
+        optimizer = None if self.eager else _optimizer(self.setting.optimizer)
+        return tf_embed.TPUEmbeddingForServing(config, optimizer)
 
     @staticmethod
     def versions():
@@ -204,4 +209,5 @@ class Stock(Serving):
 if __name__ == "__main__":
     system_class = {"ours": Ours, "int8": Int8, "stock": Stock}[sys.argv[1]]
     system_class.form = sys.argv[2]
+    system_class.eager = "eager" in sys.argv[3:]
     serve(system_class)

@@ -50,6 +50,12 @@ def test_ops_compute_what_the_reference_does(tmp_path, system, workload, optimiz
     assert set(results) == {(system, kind) for kind in ("forward", "step", "empty")}
 
 
+def test_eager_calls_compute_what_the_reference_does(tmp_path):
+    system = "serving-sparse-eager"
+    results = run(tmp_path, Setting(WEIGHTED, "uniform", "sgd", 1, 3), system)
+    assert set(results) == {(system, "forward")}
+
+
 def test_a_wrong_result_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.workloads.LEARNING_RATE", 0.02)
     with pytest.raises(

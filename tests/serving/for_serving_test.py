@@ -1,6 +1,7 @@
 """TPUEmbeddingForServing beyond a single lookup: training, checkpoints, export."""
 
 import concurrent.futures
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.saved_model import loader_impl
 
 import tf_embed
+from tf_embed.serving import _call_plans, _for_serving, _quantize
 
 embedding = tf.tpu.experimental.embedding
 STOCK = embedding.TPUEmbeddingForServing
@@ -67,10 +69,20 @@ def test_in_dataset_map(ids_type):
         _assert_equal(found, layer(inputs))
 
 
-@pytest.mark.filterwarnings("error")
-def test_autograph_converts_the_lookup():
-    # Where it cannot, every tf.function(layer) says so in a warning.
-    tf.autograph.to_graph(tf_embed.serving_embedding_lookup)
+def test_autograph_leaves_the_lookup_as_it_is(monkeypatch):
+    layer = tf_embed.TPUEmbeddingForServing(_features(), None)
+    layer.build()
+    callers = []
+    lookup = _call_plans.CallPlans.lookup
+
+    def spy(*args):
+        callers.append(sys._getframe(1).f_code.co_filename)
+        return lookup(*args)
+
+    monkeypatch.setattr(_call_plans.CallPlans, "lookup", spy)
+    tf.function(layer)(_inputs())
+    tf.function(tf_embed.quantize(layer))(_inputs())
+    assert callers == [_for_serving.__file__, _quantize.__file__]
 
 
 def test_unknown_batch_sizes_are_traced_once():

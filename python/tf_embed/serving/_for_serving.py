@@ -7,12 +7,10 @@ import tensorflow as tf
 from tensorflow.python.tpu import tpu_embedding_for_serving
 from tensorflow.python.util import nest
 
+from tf_embed._autograph import not_converted
+from tf_embed.serving._call_plans import CallPlans
 from tf_embed.serving._fused_update import fused_update, update_tables
-from tf_embed.serving._lookup import (
-    match_features,
-    plan_features,
-    serving_embedding_lookup,
-)
+from tf_embed.serving._lookup import match_features, plan_features
 
 
 def _rows(gradient: Any, table: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,16 +70,12 @@ class TPUEmbeddingForServing(
             feature_config, optimizer, experimental_sparsecore_restore_info
         )
         self._fused_export = fused_export
+        self._call_plans = CallPlans()
 
+    @not_converted
     def embedding_lookup(self, features: Any, weights: Any | None = None) -> Any:
         """Looks up `features`; see `tf_embed.serving_embedding_lookup`."""
-        return serving_embedding_lookup(
-            features,
-            weights,
-            self.embedding_tables,
-            self._feature_config,
-            fused_export=self._fused_export,
-        )
+        return self._call_plans.lookup(self, features, weights)
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> Any:
         """Updates tables with their own embedding optimizers, in place.

@@ -72,7 +72,8 @@ def fused_update(
         gradients=gradients,
         learning_rates=[_learning_rate(config) for config in configs],
         config=_config(configs),
-        **inputs.arguments,
+        **inputs.tensors,
+        **inputs.attributes,
     )
 
 

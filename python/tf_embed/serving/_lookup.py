@@ -12,6 +12,7 @@ from tensorflow.python.saved_model import save_context
 from tensorflow.python.tpu import tpu_embedding_for_serving
 from tensorflow.python.util import nest
 
+from tf_embed._autograph import not_converted
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
 from tf_embed.serving._low_precision import LowPrecisionTable
 
@@ -260,6 +261,7 @@ def _stock_lookup(inp: Any, weight: Any, table: Any, feature: Any) -> Any:
     return output
 
 
+@not_converted
 def serving_embedding_lookup(
     inputs: Any,
     weights: Any | None,
@@ -308,7 +310,6 @@ def serving_embedding_lookup(
     [[6.0, 8.0], [3.0, 4.0]]
     """
     matched = match_features(inputs, weights, feature_config)
-    # One statement: AutoGraph cannot convert an annotation in a branch.
     stock_only = save_context.in_save_context() and not fused_export
     plans: list[FusedFeature | None] = (
         [None] * len(matched) if stock_only else plan_features(matched, tables)

@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.tpu import tpu_embedding_base
 
-from tf_embed.serving._lookup import serving_embedding_lookup
+from tf_embed._autograph import not_converted
+from tf_embed.serving._call_plans import CallPlans
 from tf_embed.serving._low_precision import (
     FORMATS,
     Errors,
@@ -171,6 +172,7 @@ class QuantizedEmbedding(tf.Module):  # type: ignore[misc]
             for config, (dtype, variable) in stored.items()
         )
         self._fused_export = fused_export
+        self._call_plans = CallPlans()
         self.report = report
 
     @property
@@ -181,19 +183,15 @@ class QuantizedEmbedding(tf.Module):  # type: ignore[misc]
     def build(self) -> None:
         """Does nothing: the variables exist."""
 
+    @not_converted
     def __call__(self, features: Any, weights: Any | None = None) -> Any:
         """Looks up `features`; see `tf_embed.serving_embedding_lookup`."""
         return self.embedding_lookup(features, weights)
 
+    @not_converted
     def embedding_lookup(self, features: Any, weights: Any | None = None) -> Any:
         """Looks up `features`; see `tf_embed.serving_embedding_lookup`."""
-        return serving_embedding_lookup(
-            features,
-            weights,
-            self.embedding_tables,
-            self._feature_config,
-            fused_export=self._fused_export,
-        )
+        return self._call_plans.lookup(self, features, weights)
 
     def __repr__(self) -> str:
         tables = ", ".join(

@@ -11,6 +11,7 @@ from tensorflow.python.tpu import tpu_embedding_v1
 from tensorflow.python.util import nest
 
 from tf_embed import virtual_tpu
+from tf_embed._autograph import not_converted
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
 from tf_embed.serving._fused_update import update_tables
 from tf_embed.serving._lookup import COMBINERS, ID_TYPES, check_input
@@ -157,6 +158,7 @@ class TPUEmbeddingV0(tpu_embedding_v1.TPUEmbeddingV0):  # type: ignore[misc]
             return self._embedding_lookup_for_sparse_tensor(inp, weight, table, feature)
         return self._embedding_lookup_for_ragged_tensor(inp, weight, table, feature)
 
+    @not_converted
     def embedding_lookup(self, features: Any, weights: Any | None = None) -> Any:
         """Looks up all features in one op.
 
