@@ -1,11 +1,12 @@
 #include "kernels/output_memory.h"
 
-#include <cstdlib>
+#include <new>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "kernels/status_bridge.h"
 #include "tensorflow/core/framework/tensor.h"
+#include "tf_embed/base/aligned_buffer.h"
 
 namespace tf_embed {
 namespace {
@@ -19,15 +20,21 @@ constexpr size_t kMaxFreeBytes = 256 << 20;
 
 constexpr size_t kHeaderBytes = tensorflow::Allocator::kAllocatorAlignment;
 
+// The outputs of a step share a chunk. A block that would take up more than
+// half of one has a chunk of its own.
+constexpr size_t kChunkBytes = 8 << 20;
+
+size_t RoundUp(size_t bytes, size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
 // Sizes are rounded up to one of eight in each octave, so that outputs whose
 // sizes vary from step to step share blocks.
 size_t SizeClass(size_t bytes) {
   size_t unit = 1;
   while (bytes >= 16 * unit) unit *= 2;
-  return (bytes + unit - 1) / unit * unit;
+  return RoundUp(RoundUp(bytes, unit), kHeaderBytes);
 }
-
-size_t& SizeOf(void* block) { return *static_cast<size_t*>(block); }
 
 RecyclingAllocator& OutputAllocator() {
   // Never destroyed: tensors may outlive everything.
@@ -37,53 +44,86 @@ RecyclingAllocator& OutputAllocator() {
 
 }  // namespace
 
-RecyclingAllocator::~RecyclingAllocator() { FreeAll(free_); }
+struct RecyclingAllocator::Chunk {
+  AlignedBuffer memory;
+  size_t used = 0;  // bytes that were cut off
+  int blocks = 0;   // alive, free ones included
 
-void RecyclingAllocator::FreeAll(const Blocks& blocks) {
-  for (const auto& [size, of_size] : blocks) {
-    for (void* block : of_size) std::free(block);
+  size_t size() const { return memory.size() * sizeof(float); }
+};
+
+RecyclingAllocator::~RecyclingAllocator() {
+  DiscardFreeBlocks();
+  if (current_ != nullptr && current_->blocks == 0) delete current_;
+}
+
+RecyclingAllocator::Header* RecyclingAllocator::Cut(size_t size) {
+  const bool alone = size > kChunkBytes / 2;
+  Chunk* chunk = alone ? nullptr : current_;
+  if (chunk == nullptr || chunk->used + size > chunk->size()) {
+    StatusOr<AlignedBuffer> memory =
+        AlignedBuffer::Create((alone ? size : kChunkBytes) / sizeof(float));
+    if (!memory.ok()) return nullptr;
+    chunk = new Chunk{std::move(memory).value()};
+    if (!alone) {
+      if (current_ != nullptr && current_->blocks == 0) delete current_;
+      current_ = chunk;
+    }
+  }
+  char* const begin =
+      reinterpret_cast<char*>(chunk->memory.data()) + chunk->used;
+  chunk->used += size;
+  ++chunk->blocks;
+  return new (begin) Header{size, chunk};
+}
+
+void RecyclingAllocator::Discard(Header* block) {
+  Chunk* const chunk = block->chunk;
+  if (--chunk->blocks > 0) return;
+  if (chunk == current_) {
+    chunk->used = 0;
+  } else {
+    delete chunk;
   }
 }
 
+void RecyclingAllocator::DiscardFreeBlocks() {
+  for (const auto& [size, blocks] : free_) {
+    for (Header* block : blocks) Discard(block);
+  }
+  free_.clear();
+  free_bytes_ = 0;
+}
+
 void* RecyclingAllocator::AllocateRaw(size_t alignment, size_t num_bytes) {
+  static_assert(sizeof(Header) <= kHeaderBytes);
   if (alignment > kHeaderBytes) return nullptr;
   const size_t size = SizeClass(num_bytes + kHeaderBytes);
-  void* block = nullptr;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    std::vector<void*>& blocks = free_[size];
-    if (!blocks.empty()) {
-      block = blocks.back();
-      blocks.pop_back();
-      free_bytes_ -= size;
-    }
-  }
-  if (block == nullptr) {
-    const size_t whole = (size + kHeaderBytes - 1) / kHeaderBytes;
-    block = std::aligned_alloc(kHeaderBytes, whole * kHeaderBytes);
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<Header*>& blocks = free_[size];
+  Header* block = nullptr;
+  if (blocks.empty()) {
+    block = Cut(size);
     if (block == nullptr) return nullptr;
-    SizeOf(block) = size;
+  } else {
+    block = blocks.back();
+    blocks.pop_back();
+    free_bytes_ -= size;
   }
-  return static_cast<char*>(block) + kHeaderBytes;
+  return reinterpret_cast<char*>(block) + kHeaderBytes;
 }
 
 void RecyclingAllocator::DeallocateRaw(void* data) {
   if (data == nullptr) return;
-  void* const block = static_cast<char*>(data) - kHeaderBytes;
-  const size_t size = SizeOf(block);
-  if (size > max_free_bytes_) return std::free(block);
-  Blocks surplus;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (free_bytes_ + size > max_free_bytes_) {
-      // What is kept is of other sizes than what is asked for: begin anew.
-      surplus.swap(free_);
-      free_bytes_ = 0;
-    }
-    free_[size].push_back(block);
-    free_bytes_ += size;
-  }
-  FreeAll(surplus);
+  Header* const block =
+      reinterpret_cast<Header*>(static_cast<char*>(data) - kHeaderBytes);
+  const size_t size = block->size;
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (size > max_free_bytes_) return Discard(block);
+  // What is kept is of other sizes than what is asked for: begin anew.
+  if (free_bytes_ + size > max_free_bytes_) DiscardFreeBlocks();
+  free_[size].push_back(block);
+  free_bytes_ += size;
 }
 
 size_t RecyclingAllocator::free_bytes() {

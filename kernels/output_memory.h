@@ -20,7 +20,9 @@ absl::Status AllocateOutput(tensorflow::OpKernelContext* ctx, int index,
                             const tensorflow::TensorShape& shape,
                             tensorflow::Tensor** output);
 
-// Keeps blocks that come back for requests of about the same size. Thread-safe.
+// Keeps blocks that come back for requests of about the same size. Blocks are
+// parts of chunks on huge pages: on small ones, writing the outputs of a lookup
+// misses the TLB about as often as reading the rows. Thread-safe.
 class RecyclingAllocator final : public tensorflow::Allocator {
  public:
   // max_free_bytes: how much of what nobody uses is kept.
@@ -36,15 +38,23 @@ class RecyclingAllocator final : public tensorflow::Allocator {
   size_t free_bytes();
 
  private:
-  // Blocks by their size, which precedes the data.
-  using Blocks = std::unordered_map<size_t, std::vector<void*>>;
+  struct Chunk;
+  // What precedes the data of a block.
+  struct Header {
+    size_t size;  // of the block, header and all
+    Chunk* chunk;
+  };
+  using FreeBlocks = std::unordered_map<size_t, std::vector<Header*>>;
 
-  static void FreeAll(const Blocks& blocks);
+  Header* Cut(size_t size);  // from a chunk; null: no memory
+  void Discard(Header* block);
+  void DiscardFreeBlocks();
 
   const size_t max_free_bytes_;
   std::mutex mutex_;
-  Blocks free_;
+  FreeBlocks free_;  // by size
   size_t free_bytes_ = 0;
+  Chunk* current_ = nullptr;  // has room left
 };
 
 }  // namespace tf_embed

@@ -2,6 +2,10 @@
 
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <map>
+#include <random>
+#include <utility>
 
 #include "gtest/gtest.h"
 #include "tensorflow/core/framework/tensor.h"
@@ -65,6 +69,31 @@ TEST(RecyclingAllocator, TensorsGiveTheirMemoryBack) {
   EXPECT_GT(allocator.free_bytes(), 0);
   const tensorflow::Tensor again(&allocator, tensorflow::DT_FLOAT, {100, 64});
   EXPECT_EQ(again.data(), first);
+}
+
+// Blocks of many sizes, which must not overlap, from chunks that come and go.
+TEST(RecyclingAllocator, BlocksAreApart) {
+  RecyclingAllocator allocator(4 << 20);
+  std::mt19937 rng(1);
+  std::map<char*, std::pair<size_t, char>> alive;
+  for (int i = 0; i < 5000; ++i) {
+    if (alive.size() < 40 && rng() % 2 == 0) {
+      const size_t bytes = rng() % 20 == 0 ? 6'000'000 : 1 + rng() % 300'000;
+      auto* const data =
+          static_cast<char*>(allocator.AllocateRaw(kAlignment, bytes));
+      const char value = static_cast<char>(i);
+      std::memset(data, value, bytes);
+      alive[data] = {bytes, value};
+    } else if (!alive.empty()) {
+      const auto it = std::next(alive.begin(), rng() % alive.size());
+      const auto [bytes, value] = it->second;
+      EXPECT_EQ(it->first[0], value);
+      EXPECT_EQ(std::memcmp(it->first, it->first + 1, bytes - 1), 0);
+      allocator.DeallocateRaw(it->first);
+      alive.erase(it);
+    }
+  }
+  for (const auto& [data, block] : alive) allocator.DeallocateRaw(data);
 }
 
 }  // namespace
