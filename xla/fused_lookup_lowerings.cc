@@ -47,22 +47,6 @@ absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
   return table;
 }
 
-// Gathers that are built while it lives are not given to the SparseCore.
-class KeepOnTensorCore {
- public:
-  explicit KeepOnTensorCore(xla::XlaBuilder* builder)
-      : scope_(builder, Attributes()) {}
-
- private:
-  static xla::FrontendAttributes Attributes() {
-    xla::FrontendAttributes attributes;
-    (*attributes.mutable_map())["_xla_compute_type"] = "dense";
-    return attributes;
-  }
-
-  xla::XlaScopedFrontendAttributesAssignment scope_;
-};
-
 // A table, and how to read it.
 struct Table {
   xla::XlaOp rows;
@@ -126,8 +110,6 @@ FusedContributions KeepingInPlace(xla::XlaOp table, FusedContributions ids) {
 xla::XlaOp WeightedSums(const Table& table, const FusedContributions& ids) {
   const int64_t num_rows = table.shape.dim_size(0);
   const bool float_rows = table.format == RowFormat::kFloat32;
-  // The compiler would have the SparseCore gather from a large table, and
-  // reckons that this moves the whole table twice.
   const KeepOnTensorCore scope(table.rows.builder());
   if (float_rows && num_rows > kRowsPerIdToGatherPairs * ids.num_ids &&
       CanSumRowPairs(num_rows, table.dim, ids)) {

@@ -1,5 +1,7 @@
 """The fused lookup and update in compiled functions against the CPU kernels."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 from tf_embed import xla
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
 from tf_embed.serving._fused_update import fused_update
+from tf_embed.xla._tpu_cost import lowered_for_tpu
 
 _EPS = np.finfo(np.float32).eps
 _OPTIMIZERS = {
@@ -201,22 +204,31 @@ def test_GradientAgreesWithTheCpuKernel(seed):
         )
 
 
-def _update_case(rng, optimizer, vocabulary):
+def _update_case(rng, optimizer, vocabulary, dim=4):
     config = tf.tpu.experimental.embedding.TableConfig(
-        vocabulary, 4, optimizer=_OPTIMIZERS[optimizer](), name="t"
+        vocabulary, dim, optimizer=_OPTIMIZERS[optimizer](), name="t"
     )
     variables = {"t": {"parameters": tf.Variable(
-        rng.normal(0, 0.3, [vocabulary, 4]), dtype=tf.float32)}}  # fmt: skip
+        rng.normal(0, 0.3, [vocabulary, dim]), dtype=tf.float32)}}  # fmt: skip
     for name in config.optimizer._slot_names():
         variables["t"][name] = tf.Variable(
-            rng.uniform(0.2, 1.0, [vocabulary, 4]), dtype=tf.float32
+            rng.uniform(0.2, 1.0, [vocabulary, dim]), dtype=tf.float32
         )
     return config, variables
 
 
-@pytest.mark.parametrize("vocabulary", [30, 5000], ids=["pass_over", "unique_rows"])
+# As for a TPU, columns of a narrow table are passed over.
+@pytest.mark.parametrize(
+    "vocabulary, target",
+    [
+        (30, contextlib.nullcontext),
+        (5000, contextlib.nullcontext),
+        (5000, lowered_for_tpu),
+    ],
+    ids=["pass_over", "unique_rows", "pass_over_columns"],
+)
 @pytest.mark.parametrize("optimizer", sorted(_OPTIMIZERS))
-def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary):
+def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary, target):
     rng = np.random.default_rng(1)
     config, variables = _update_case(rng, optimizer, vocabulary)
     table = variables["t"]["parameters"]
@@ -241,7 +253,8 @@ def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary):
     expected = {name: value.numpy() for name, value in variables["t"].items()}
     for name, value in start.items():
         variables["t"][name].assign(value)
-    _compiled(two_steps)()
+    with target():
+        _compiled(two_steps)()
     for name, want in expected.items():
         got = variables["t"][name].numpy()
         np.testing.assert_allclose(
@@ -326,10 +339,14 @@ def test_LookupCostsLessThanTheStockGraphOnEveryGeneration(tpu_compiler, rows, d
         assert cost.seconds * 1.5 < stock[topology].seconds, topology
 
 
-@pytest.mark.parametrize("rows", [500, 4000], ids=["pass_over", "unique_rows"])
+@pytest.mark.parametrize(
+    "rows, dim",
+    [(500, 4), (500, 128), (4000, 128)],
+    ids=["pass_over_columns", "pass_over", "unique_rows"],
+)
 @pytest.mark.parametrize("optimizer", sorted(_OPTIMIZERS))
-def test_UpdateCompilesForEveryGeneration(tpu_compiler, optimizer, rows):
-    config, variables = _update_case(np.random.default_rng(0), optimizer, rows)
+def test_UpdateCompilesForEveryGeneration(tpu_compiler, optimizer, rows, dim):
+    config, variables = _update_case(np.random.default_rng(0), optimizer, rows, dim)
     batch = 16
 
     def step(ids, weights, gradient):
@@ -340,7 +357,21 @@ def test_UpdateCompilesForEveryGeneration(tpu_compiler, optimizer, rows):
         step,
         tf.TensorSpec([batch, _LENGTH], tf.int32),
         tf.TensorSpec([batch, _LENGTH], tf.float32),
-        tf.TensorSpec([batch, 4]),
+        tf.TensorSpec([batch, dim]),
     )
     for topology, cost in costs.items():
         assert cost.ok, f"{topology}: {cost.error}"
+
+
+# Neither is copied to be gathered from and copied back.
+def test_NarrowTablesAreUpdatedInTheOrderInWhichTheyAreStored(tpu_compiler):
+    rows = 20_000
+    config, variables = _update_case(np.random.default_rng(0), "adagrad", rows)
+
+    def step(ids, weights, gradient):
+        feature = _ours(variables["t"]["parameters"], ids, weights)
+        fused_update([feature], [gradient], [config], variables)
+
+    cost = xla.tpu_cost(step, _IDS, _WEIGHTS, tf.TensorSpec([_BATCH, 4]))
+    # The sums by rows, of which each fills 128 lanes, and by columns.
+    assert cost.memory.temp < 1.5 * rows * 128 * 4
