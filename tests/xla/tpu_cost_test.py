@@ -194,7 +194,7 @@ def test_command_line_without_a_compiler_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert cost.main(["--saved-model", saved_model]) == 1
     assert re.search(
-        r"^error: .* pip install tf_embed\[tpu-compiler\]", capfd.readouterr().err, re.M
+        r"^error: .*`pip install tf_embed\[tpu-compiler\]", capfd.readouterr().err, re.M
     )
 
 
