@@ -1,8 +1,9 @@
 """The TPU compiler's estimates of our lookup and update and of the stock graphs.
 
-    python benchmarks/tpu_costs.py [--quick]
+    python benchmarks/tpu_costs.py [--quick] [--only TEXT]...
 
-Prints the tables of docs/xla.md. Needs no TPU, but the TPU compiler:
+Prints the tables of docs/xla.md; --only those rows that begin with a TEXT, as
+in `--only "update: 1,000,000 x 64"`. Needs no TPU, but the TPU compiler:
 third_party/tpu_compiler/install.sh makes .venv-tpu-compiler; set
 TF_EMBED_TPU_COMPILER_PYTHON to its python.
 """
@@ -25,13 +26,16 @@ class Size:
     rows: int
     dim: int
     batch: int
-    length: int
+    length: int | None  # None: ids [B], one for each position
 
     def __str__(self) -> str:
-        return f"{self.rows:,} x {self.dim}, {self.batch} x {self.length}"
+        ids = f"{self.batch}" + (f" x {self.length}" if self.length else "")
+        return f"{self.rows:,} x {self.dim}, {ids}"
 
     @property
     def specs(self) -> list[tf.TensorSpec]:
+        if self.length is None:
+            return [tf.TensorSpec([self.batch], tf.int32)]
         return [
             tf.TensorSpec([self.batch, self.length], tf.int32),
             tf.TensorSpec([self.batch, self.length], tf.float32),
@@ -41,18 +45,30 @@ class Size:
 _SIZES = (
     Size(1_000, 64, 2048, 20),
     Size(100_000, 16, 2048, 20),
+    Size(100_000, 64, 2048, None),
+    Size(1_000_000, 16, 2048, None),
+    Size(1_000_000, 64, 2048, None),
+    Size(400_000, 128, 2048, None),
     Size(100_000, 64, 2048, 1),
     Size(100_000, 64, 2048, 20),
     Size(100_000, 64, 2048, 100),
     Size(100_000, 128, 2048, 20),
     Size(400_000, 128, 2048, 20),
+    Size(400_000, 256, 2048, 20),
+    Size(1_000_000, 16, 2048, 20),
+    Size(1_000_000, 32, 2048, 20),
     Size(1_000_000, 64, 2048, 20),
     Size(2_000_000, 128, 2048, 20),
 )
-_QUICK = _SIZES[3:4]
+_QUICK = Size(100_000, 64, 2048, 20)
+# Keras' Adagrad on IndexedSlices looks for the rows with a gradient in the
+# whole table, which the compiler works on for minutes in larger ones.
+_MAX_ROWS_OF_INDEXED_SLICES = 100_000
 
 
-def _feature(size: Size, table: tf.Variable, ids, weights) -> FusedFeature:
+def _feature(size: Size, table: tf.Variable, ids, weights=None) -> FusedFeature:
+    if weights is None:
+        return FusedFeature("feature", table, form="dense", combiner="sum", ids=ids)
     rows, columns = np.divmod(np.arange(size.batch * size.length), size.length)
     return FusedFeature(
         name="feature",
@@ -66,25 +82,27 @@ def _feature(size: Size, table: tf.Variable, ids, weights) -> FusedFeature:
     )
 
 
-def _stock_lookup(table: tf.Variable, ids, weights) -> tf.Tensor:
+def _stock_lookup(table: tf.Variable, ids, weights=None) -> tf.Tensor:
     """What TPUEmbeddingV0 builds of a feature that is dense by then."""
     rows = tf.nn.embedding_lookup(table, ids)
-    return tf.reduce_sum(rows * weights[:, :, tf.newaxis], -2)
+    return (
+        rows if weights is None else tf.reduce_sum(rows * weights[:, :, tf.newaxis], -2)
+    )
 
 
 def _lookups(size: Size):
     table = tf.Variable(tf.zeros([size.rows, size.dim]))
 
-    def stock(ids, weights):
-        return _stock_lookup(table, ids, weights)
+    def stock(*inputs):
+        return _stock_lookup(table, *inputs)
 
-    def ours(ids, weights):
-        return fused_lookup([_feature(size, table, ids, weights)])[0]
+    def ours(*inputs):
+        return fused_lookup([_feature(size, table, *inputs)])[0]
 
     return stock, ours, size.specs
 
 
-def _updates(size: Size):
+def _updates(size: Size, dense: bool):
     adagrad = tf.tpu.experimental.embedding.Adagrad(0.1)
     config = tf.tpu.experimental.embedding.TableConfig(
         size.rows, size.dim, optimizer=adagrad, name="table"
@@ -97,17 +115,36 @@ def _updates(size: Size):
     (slot,) = (v.value for v in optimizer.variables if v.shape == table.shape)
     variables = {"table": {"parameters": table, "accumulators": slot}}
 
-    def stock(ids, weights, gradient):
+    def stock(gradient, *inputs):
         with tf.GradientTape() as tape:
-            pooled = _stock_lookup(table, ids, weights)
+            pooled = _stock_lookup(table, *inputs)
         of_table = tape.gradient(pooled, table, output_gradients=gradient)
+        if dense:
+            of_table = tf.convert_to_tensor(of_table)
         optimizer.apply_gradients([(of_table, table)])
 
-    def ours(ids, weights, gradient):
-        feature = _feature(size, table, ids, weights)
+    def ours(gradient, *inputs):
+        feature = _feature(size, table, *inputs)
         fused_update([feature], [gradient], [config], variables)
 
-    return stock, ours, [*size.specs, tf.TensorSpec([size.batch, size.dim])]
+    return stock, ours, [tf.TensorSpec([size.batch, size.dim]), *size.specs]
+
+
+def _updates_of_indexed_slices(size: Size):
+    if size.rows > _MAX_ROWS_OF_INDEXED_SLICES:
+        return None
+    return _updates(size, dense=False)
+
+
+def _updates_of_dense_gradients(size: Size):
+    return _updates(size, dense=True)
+
+
+_TABLES = {
+    "lookup": _lookups,
+    "update": _updates_of_indexed_slices,
+    "update, dense gradient": _updates_of_dense_gradients,
+}
 
 
 def _cell(old: xla.TpuCost, new: xla.TpuCost) -> str:
@@ -121,14 +158,24 @@ def _cell(old: xla.TpuCost, new: xla.TpuCost) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one size only")
-    sizes = _QUICK if parser.parse_args().quick else _SIZES
+    parser.add_argument("--only", action="append", metavar="TEXT")
+    arguments = parser.parse_args()
     console = rich.console.Console(stderr=True)
     generations = list(xla.TPU_TOPOLOGIES)
-    for what, graphs in (("lookup", _lookups), ("Adagrad update", _updates)):
+    for what, graphs_of in _TABLES.items():
         print(f"\n| {what}: table, batch x ids | {' | '.join(generations)} |")
         print("| --- |" + " --- |" * len(generations))
+        sizes = [
+            size
+            for size in ([_QUICK] if arguments.quick else _SIZES)
+            if arguments.only is None
+            or f"{what}: {size}".startswith(tuple(arguments.only))
+        ]
         for size in rich.progress.track(sizes, what, console=console):
-            stock, ours, specs = graphs(size)
+            graphs = graphs_of(size)
+            if graphs is None:
+                continue
+            stock, ours, specs = graphs
             before = xla.tpu_costs(stock, *specs)
             after = xla.tpu_costs(ours, *specs)
             cells = [_cell(before[name], after[name]) for name in before]

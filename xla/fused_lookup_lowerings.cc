@@ -1,6 +1,7 @@
 // TfEmbed>FusedEmbeddingLookup and its gradient in compiled programs.
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -32,6 +33,11 @@ using ::tensorflow::XlaOpKernelContext;
 constexpr int64_t kRowsPerIdToGatherPairs = 6;
 constexpr int64_t kRowsPerIdToGatherRows = 10;
 
+// Rows of a large table that are narrower are left to the SparseCore, where a
+// TPU has one, and not gathered in pairs: the copies of the table that this
+// takes are larger by far than the table.
+constexpr int64_t kMinDimOfPairs = 64;
+
 absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
                                      RowFormat format, TensorShape* shape) {
   if (ctx->input_type(input) != tensorflow::DT_RESOURCE) {
@@ -46,22 +52,6 @@ absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
   if (!status.ok()) return status;
   return table;
 }
-
-// Gathers that are built while it lives are not given to the SparseCore.
-class KeepOnTensorCore {
- public:
-  explicit KeepOnTensorCore(xla::XlaBuilder* builder)
-      : scope_(builder, Attributes()) {}
-
- private:
-  static xla::FrontendAttributes Attributes() {
-    xla::FrontendAttributes attributes;
-    (*attributes.mutable_map())["_xla_compute_type"] = "dense";
-    return attributes;
-  }
-
-  xla::XlaScopedFrontendAttributesAssignment scope_;
-};
 
 // A table, and how to read it.
 struct Table {
@@ -122,15 +112,22 @@ FusedContributions KeepingInPlace(xla::XlaOp table, FusedContributions ids) {
   return ids;
 }
 
+bool GathersPairs(const Table& table, const FusedContributions& ids) {
+  const int64_t num_rows = table.shape.dim_size(0);
+  return table.format == RowFormat::kFloat32 && table.dim >= kMinDimOfPairs &&
+         num_rows > kRowsPerIdToGatherPairs * ids.num_ids &&
+         CanSumRowPairs(num_rows, table.dim, ids);
+}
+
 // The sum of weight * row over the ids of each position, [P, D].
 xla::XlaOp WeightedSums(const Table& table, const FusedContributions& ids) {
   const int64_t num_rows = table.shape.dim_size(0);
-  const bool float_rows = table.format == RowFormat::kFloat32;
-  // The compiler would have the SparseCore gather from a large table, and
-  // reckons that this moves the whole table twice.
-  const KeepOnTensorCore scope(table.rows.builder());
-  if (float_rows && num_rows > kRowsPerIdToGatherPairs * ids.num_ids &&
-      CanSumRowPairs(num_rows, table.dim, ids)) {
+  std::optional<KeepOnTensorCore> scope;
+  if (table.dim >= kMinDimOfPairs ||
+      num_rows <= kRowsPerIdToGatherPairs * ids.num_ids) {
+    scope.emplace(table.rows.builder());
+  }
+  if (GathersPairs(table, ids)) {
     return SumRowPairs(table.rows, num_rows, table.dim, ids);
   }
   xla::XlaOp rows = Dequantize(Gather(table.rows, ids.ids), ids.num_ids,
@@ -146,6 +143,10 @@ xla::XlaOp WeightedSums(const Table& table, const FusedContributions& ids) {
 xla::XlaOp LookUp(const Table& table, const FusedContributions& ids) {
   const int64_t dim = table.dim;
   if (ids.one_id_a_position) {
+    // The sum of one row, which leaves ids out without another pass.
+    if (GathersPairs(table, ids)) {
+      return WeightedSums(table, ids);
+    }
     return ids.ZeroWhereLeftOut(
         Dequantize(Gather(table.rows, ids.ids), ids.num_ids, table.format, dim),
         dim);

@@ -20,6 +20,7 @@
 #include "xla/hlo_pieces.h"
 #include "xla/input_bounds.h"
 #include "xla/lowering_registration.h"
+#include "xla/lowering_target.h"
 #include "xla/optimizer_lowering.h"
 
 namespace tf_embed {
@@ -34,6 +35,10 @@ using ::tensorflow::XlaOpKernelContext;
 // to pass over the whole table than to gather and scatter the unique rows:
 // docs/xla.md.
 constexpr int64_t kRowsPerIdToPassOver = 10;
+
+// A TPU stores a table by columns where rows would leave a part of their last
+// 128 lanes empty.
+constexpr int64_t kLanes = 128;
 
 // All that points into one table, in the order in which it is added up.
 struct TableGradients {
@@ -84,29 +89,61 @@ SortedGradients Sort(xla::XlaBuilder* builder, const TableGradients& table,
           xla::Mul(rows, xla::GetTupleElement(sorted, 2), {0})};
 }
 
+xla::XlaOp Transposed(xla::XlaOp matrix) {
+  return xla::Transpose(matrix, {1, 0});
+}
+
+// A table that is stored by columns, as the matrix [D, V] of the same bytes.
+xla::XlaOp ColumnsAsRows(xla::XlaOp table) {
+  return StoredByRows(Transposed(table));
+}
+
+// And back.
+xla::XlaOp RowsAsColumns(xla::XlaOp matrix) {
+  return Transposed(StoredByRows(matrix));
+}
+
+OptimizerRows Each(xla::XlaOp (*change)(xla::XlaOp), OptimizerRows rows) {
+  rows.weights = change(rows.weights);
+  for (xla::XlaOp& slot : rows.slots) slot = change(slot);
+  return rows;
+}
+
 // Every row of the table goes through the formula; those without an id keep
 // what they had, unless the optimizer wants it otherwise.
+//   by_columns: let the sums be brought into the order of a table that is
+//               stored by columns; else the compiler does it with the table,
+//               its slot variables and what becomes of them
 OptimizerRows PassOverTable(const OptimizerConfig& optimizer, bool all_rows,
-                            xla::XlaOp learning_rate,
+                            bool by_columns, xla::XlaOp learning_rate,
                             const SortedGradients& gradients,
-                            const OptimizerRows& table, int64_t num_rows,
-                            int64_t dim, int64_t num_ids) {
+                            OptimizerRows table, int64_t num_rows, int64_t dim,
+                            int64_t num_ids) {
   xla::XlaBuilder* builder = gradients.ids.builder();
   const ScatterHints sorted{/*sorted=*/true, /*unique=*/false};
-  const xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_rows, dim}),
-                                     gradients.ids, gradients.rows, sorted);
-  OptimizerRows updated = LowerOptimizer(optimizer, learning_rate, sums, table);
-  if (all_rows) return updated;
-  const xla::XlaOp counts = ScatterAdd(
-      Zeros(builder, {num_rows}), gradients.ids,
-      xla::Broadcast(xla::ConstantR0<float>(builder, 1.0f), {num_ids}), sorted);
-  const xla::XlaOp touched = xla::BroadcastInDim(
-      xla::Gt(counts, xla::ScalarLike(counts, 0.0f)), {num_rows, dim}, {0});
-  updated.weights = xla::Select(touched, updated.weights, table.weights);
-  for (size_t s = 0; s < updated.slots.size(); ++s) {
-    updated.slots[s] = xla::Select(touched, updated.slots[s], table.slots[s]);
+  xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_rows, dim}), gradients.ids,
+                               gradients.rows, sorted);
+  if (by_columns) {
+    sums = ColumnsAsRows(sums);
+    table = Each(ColumnsAsRows, table);
   }
-  return updated;
+  OptimizerRows updated = LowerOptimizer(optimizer, learning_rate, sums, table);
+  if (!all_rows) {
+    const xla::XlaOp counts = ScatterAdd(
+        Zeros(builder, {num_rows}), gradients.ids,
+        xla::Broadcast(xla::ConstantR0<float>(builder, 1.0f), {num_ids}),
+        sorted);
+    const xla::XlaOp touched = xla::Gt(counts, xla::ScalarLike(counts, 0.0f));
+    const xla::XlaOp everywhere =
+        by_columns ? xla::BroadcastInDim(touched, {dim, num_rows}, {1})
+                   : xla::BroadcastInDim(touched, {num_rows, dim}, {0});
+    updated.weights = xla::Select(everywhere, updated.weights, table.weights);
+    for (size_t s = 0; s < updated.slots.size(); ++s) {
+      updated.slots[s] =
+          xla::Select(everywhere, updated.slots[s], table.slots[s]);
+    }
+  }
+  return by_columns ? Each(RowsAsColumns, updated) : updated;
 }
 
 // The unique rows are gathered, go through the formula and are put back.
@@ -268,11 +305,16 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
                                                features_.num_features() + t),
                                     {})
                      : xla::ConstantR0<float>(ctx->builder(), rate.constant);
+    const KeepOnTensorCore scope(ctx->builder());
     const SortedGradients sorted = Sort(ctx->builder(), gradients, dim);
-    if (table.all_rows ||
+    // To gather rows of a table that is stored by columns, and to put them
+    // back, the compiler copies the table to and fro.
+    const bool by_columns = LowersForTpu(ctx) && dim % kLanes != 0;
+    if (table.all_rows || by_columns ||
         num_rows <= kRowsPerIdToPassOver * gradients.num_ids) {
-      return PassOverTable(table.optimizer, table.all_rows, learning_rate,
-                           sorted, variables, num_rows, dim, gradients.num_ids);
+      return PassOverTable(table.optimizer, table.all_rows, by_columns,
+                           learning_rate, sorted, variables, num_rows, dim,
+                           gradients.num_ids);
     }
     return UpdateUniqueRows(table.optimizer, learning_rate, sorted, variables,
                             num_rows, dim, gradients.num_ids);

@@ -8,6 +8,7 @@
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/slicing.h"
 #include "xla/hlo/builder/xla_computation.h"
+#include "xla/layout_util.h"
 #include "xla/shape_util.h"
 #include "xla/xla_data.pb.h"
 
@@ -43,7 +44,28 @@ xla::XlaOp Scatter(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
   });
 }
 
+xla::FrontendAttributes OnTensorCore() {
+  xla::FrontendAttributes attributes;
+  (*attributes.mutable_map())["_xla_compute_type"] = "dense";
+  return attributes;
+}
+
 }  // namespace
+
+KeepOnTensorCore::KeepOnTensorCore(xla::XlaBuilder* builder)
+    : scope_(builder, OnTensorCore()) {}
+
+xla::XlaOp StoredByRows(xla::XlaOp matrix) {
+  xla::XlaBuilder* builder = matrix.builder();
+  return builder->ReportErrorOrReturn([&]() -> absl::StatusOr<xla::XlaOp> {
+    absl::StatusOr<xla::Shape> shape = builder->GetShape(matrix);
+    if (!shape.ok()) return shape.status();
+    *shape->mutable_layout() = xla::LayoutUtil::MakeLayout({1, 0});
+    // XLA's own; it ends with the assignment of layouts.
+    return xla::CustomCallWithLayout(builder, "LayoutConstraint", {matrix},
+                                     *shape, {*shape});
+  });
+}
 
 xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids) {
   xla::XlaBuilder* builder = operand.builder();

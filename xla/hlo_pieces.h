@@ -37,6 +37,20 @@ xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size);
 // [0, size), S32.
 xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size);
 
+// `matrix`, stored by rows.
+xla::XlaOp StoredByRows(xla::XlaOp matrix);
+
+// Has what is built while it lives done by the TensorCore of a TPU: of its own
+// accord the compiler gives gathers and scatters of large tables to the
+// SparseCore, and reckons that this moves the whole table twice.
+class KeepOnTensorCore {
+ public:
+  explicit KeepOnTensorCore(xla::XlaBuilder* builder);
+
+ private:
+  xla::XlaScopedFrontendAttributesAssignment scope_;
+};
+
 // Zeros, F32.
 xla::XlaOp Zeros(xla::XlaBuilder* builder,
                  std::initializer_list<int64_t> sizes);

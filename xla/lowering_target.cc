@@ -1,5 +1,6 @@
 #include "xla/lowering_target.h"
 
+#include <atomic>
 #include <string>
 
 #include "absl/status/status.h"
@@ -9,6 +10,11 @@
 #include "tensorflow/core/tpu/tpu_defs.h"
 
 namespace tf_embed {
+namespace {
+
+std::atomic<int> num_asking_for_tpu{0};
+
+}  // namespace
 
 absl::StatusOr<LoweringTarget> FindLoweringTarget(
     const tensorflow::XlaOpKernelContext* ctx) {
@@ -22,4 +28,15 @@ absl::StatusOr<LoweringTarget> FindLoweringTarget(
       "compiled function on a CPU, or call the op outside of it"));
 }
 
+bool LowersForTpu(const tensorflow::XlaOpKernelContext* ctx) {
+  return ctx->compiler()->options().device_type.type() ==
+             tensorflow::DEVICE_TPU_XLA_JIT ||
+         num_asking_for_tpu.load(std::memory_order_relaxed) > 0;
+}
+
 }  // namespace tf_embed
+
+extern "C" void TfEmbed_LowerForTpu(int on) {
+  tf_embed::num_asking_for_tpu.fetch_add(on ? 1 : -1,
+                                         std::memory_order_relaxed);
+}

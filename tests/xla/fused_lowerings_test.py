@@ -1,5 +1,7 @@
 """The fused lookup and update in compiled functions against the CPU kernels."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,6 +9,7 @@ import tensorflow as tf
 from tf_embed import xla
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
 from tf_embed.serving._fused_update import fused_update
+from tf_embed.xla._tpu_cost import lowered_for_tpu
 
 _EPS = np.finfo(np.float32).eps
 _OPTIMIZERS = {
@@ -145,12 +148,20 @@ def test_LookupAgreesWithTheCpuKernel(seed):
 # the number of rows does not allow pairs.
 @pytest.mark.parametrize(
     "rows, dim",
-    [(2000, 5), (2000, 128), (1600, 256), (1608, 384), (2001, 5), (1604, 256)],
+    [
+        (2000, 5),
+        (2000, 64),
+        (2000, 128),
+        (1600, 256),
+        (1608, 384),
+        (2001, 64),
+        (1604, 256),
+    ],
 )
 def test_LookupInALargeTableAgreesWithTheCpuKernel(rows, dim):
     rng = np.random.default_rng(rows + dim)
     table = tf.Variable(rng.normal(size=[rows, dim]), dtype=tf.float32)
-    features = [f for f in _random_features(rng, [table]) if f.form != "dense"]
+    features = _random_features(rng, [table])
     expected = [value.numpy() for value in fused_lookup(features)]
     actual = _compiled(lambda: fused_lookup(features))()
     for feature, got, want in zip(features, actual, expected, strict=True):
@@ -161,7 +172,7 @@ def test_LookupInALargeTableAgreesWithTheCpuKernel(rows, dim):
 
 def test_NeighboursOfTheRowsThatAreLookedUpDoNotReachTheSums():
     rng = np.random.default_rng(0)
-    values = rng.normal(size=[600, 4])
+    values = rng.normal(size=[600, 64])
     ids = np.array([[0, 7, 598], [20, -1, 33]])
     for id in ids[ids >= 0]:
         values[id ^ 1] = rng.choice([np.inf, np.nan])
@@ -201,22 +212,31 @@ def test_GradientAgreesWithTheCpuKernel(seed):
         )
 
 
-def _update_case(rng, optimizer, vocabulary):
+def _update_case(rng, optimizer, vocabulary, dim=4):
     config = tf.tpu.experimental.embedding.TableConfig(
-        vocabulary, 4, optimizer=_OPTIMIZERS[optimizer](), name="t"
+        vocabulary, dim, optimizer=_OPTIMIZERS[optimizer](), name="t"
     )
     variables = {"t": {"parameters": tf.Variable(
-        rng.normal(0, 0.3, [vocabulary, 4]), dtype=tf.float32)}}  # fmt: skip
+        rng.normal(0, 0.3, [vocabulary, dim]), dtype=tf.float32)}}  # fmt: skip
     for name in config.optimizer._slot_names():
         variables["t"][name] = tf.Variable(
-            rng.uniform(0.2, 1.0, [vocabulary, 4]), dtype=tf.float32
+            rng.uniform(0.2, 1.0, [vocabulary, dim]), dtype=tf.float32
         )
     return config, variables
 
 
-@pytest.mark.parametrize("vocabulary", [30, 5000], ids=["pass_over", "unique_rows"])
+# As for a TPU, columns of a narrow table are passed over.
+@pytest.mark.parametrize(
+    "vocabulary, target",
+    [
+        (30, contextlib.nullcontext),
+        (5000, contextlib.nullcontext),
+        (5000, lowered_for_tpu),
+    ],
+    ids=["pass_over", "unique_rows", "pass_over_columns"],
+)
 @pytest.mark.parametrize("optimizer", sorted(_OPTIMIZERS))
-def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary):
+def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary, target):
     rng = np.random.default_rng(1)
     config, variables = _update_case(rng, optimizer, vocabulary)
     table = variables["t"]["parameters"]
@@ -241,7 +261,8 @@ def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary):
     expected = {name: value.numpy() for name, value in variables["t"].items()}
     for name, value in start.items():
         variables["t"][name].assign(value)
-    _compiled(two_steps)()
+    with target():
+        _compiled(two_steps)()
     for name, want in expected.items():
         got = variables["t"][name].numpy()
         np.testing.assert_allclose(
@@ -326,10 +347,14 @@ def test_LookupCostsLessThanTheStockGraphOnEveryGeneration(tpu_compiler, rows, d
         assert cost.seconds * 1.5 < stock[topology].seconds, topology
 
 
-@pytest.mark.parametrize("rows", [500, 4000], ids=["pass_over", "unique_rows"])
+@pytest.mark.parametrize(
+    "rows, dim",
+    [(500, 4), (500, 128), (4000, 128)],
+    ids=["pass_over_columns", "pass_over", "unique_rows"],
+)
 @pytest.mark.parametrize("optimizer", sorted(_OPTIMIZERS))
-def test_UpdateCompilesForEveryGeneration(tpu_compiler, optimizer, rows):
-    config, variables = _update_case(np.random.default_rng(0), optimizer, rows)
+def test_UpdateCompilesForEveryGeneration(tpu_compiler, optimizer, rows, dim):
+    config, variables = _update_case(np.random.default_rng(0), optimizer, rows, dim)
     batch = 16
 
     def step(ids, weights, gradient):
@@ -340,7 +365,21 @@ def test_UpdateCompilesForEveryGeneration(tpu_compiler, optimizer, rows):
         step,
         tf.TensorSpec([batch, _LENGTH], tf.int32),
         tf.TensorSpec([batch, _LENGTH], tf.float32),
-        tf.TensorSpec([batch, 4]),
+        tf.TensorSpec([batch, dim]),
     )
     for topology, cost in costs.items():
         assert cost.ok, f"{topology}: {cost.error}"
+
+
+# Neither is copied to be gathered from and copied back.
+def test_NarrowTablesAreUpdatedInTheOrderInWhichTheyAreStored(tpu_compiler):
+    rows = 20_000
+    config, variables = _update_case(np.random.default_rng(0), "adagrad", rows)
+
+    def step(ids, weights, gradient):
+        feature = _ours(variables["t"]["parameters"], ids, weights)
+        fused_update([feature], [gradient], [config], variables)
+
+    cost = xla.tpu_cost(step, _IDS, _WEIGHTS, tf.TensorSpec([_BATCH, 4]))
+    # The sums by rows, of which each fills 128 lanes, and by columns.
+    assert cost.memory.temp < 1.5 * rows * 128 * 4

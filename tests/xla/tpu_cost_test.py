@@ -175,6 +175,37 @@ def test_command_line_json_has_every_field(tpu_compiler, saved_model, capsys):
     assert answer["error"] is None
 
 
+def test_command_line_names_a_topology_that_is_unknown(saved_model, capfd, fake_python):
+    fake_python("""echo '{"key": 0, "failure": "no v99"}' >> "$4" """)
+    status = cost.main(
+        ["--saved-model", saved_model, "--signature", "lookup", "--batch-size",
+         "2", "--topology", "v99:2x2"]
+    )  # fmt: skip
+    assert status == 1
+    assert re.search(
+        "^error: .* about topology 'v99:2x2': no v99", capfd.readouterr().err, re.M
+    )
+
+
+def test_command_line_without_a_compiler_says_what_to_install(
+    saved_model, capfd, monkeypatch
+):
+    monkeypatch.delenv(_tpu_compiler.PYTHON_VARIABLE, raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert cost.main(["--saved-model", saved_model]) == 1
+    assert re.search(
+        r"^error: .*`pip install tf_embed\[tpu-compiler\]", capfd.readouterr().err, re.M
+    )
+
+
+def test_command_line_names_a_directory_that_is_no_saved_model(
+    tmp_path, capfd, fake_python
+):
+    fake_python("exit 0")
+    assert cost.main(["--saved-model", str(tmp_path)]) == 1
+    assert re.search(f"^error: .*{tmp_path}", capfd.readouterr().err, re.M)
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -183,6 +214,7 @@ def test_command_line_json_has_every_field(tpu_compiler, saved_model, capsys):
         (["--signature", "lookup", "--shape", "ids=2,5"], "the signature has"),
         (["--signature", "lookup", "--shape", "id=2,5"], "inputs are ids"),
         (["--signature", "lookup", "--shape", "ids"], "want INPUT=N,N,..."),
+        (["--signature", "lookup", "--batch-size", "-1"], "-1"),
     ],
 )
 def test_command_line_errors_are_one_sentence(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import collections.abc
+import contextlib
+import ctypes
 import dataclasses
 import math
+import os
 import typing
 
 import numpy as np
 import tensorflow as tf
 
+from tf_embed import _loader
 from tf_embed.xla import _tpu_compiler
 
 # One topology of each generation that libtpu compiles for, oldest first.
@@ -96,6 +100,18 @@ def _spec(value: typing.Any) -> tf.TensorSpec:
     return tf.TensorSpec(value.shape, tf.as_dtype(value.dtype))
 
 
+@contextlib.contextmanager
+def lowered_for_tpu() -> collections.abc.Iterator[None]:
+    """What is compiled for the CPU in it is built as for a TPU."""
+    _loader.load()
+    library = ctypes.CDLL(_loader.LIBRARY_NAME, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    library.TfEmbed_LowerForTpu(1)
+    try:
+        yield
+    finally:
+        library.TfEmbed_LowerForTpu(0)
+
+
 def stablehlo(
     fn: collections.abc.Callable[..., typing.Any],
     *args: typing.Any,
@@ -136,7 +152,8 @@ def stablehlo(
     compiled = tf.function(call, jit_compile=True, autograph=False)
     try:
         ir = compiled.experimental_get_compiler_ir(*specs.values())
-        return typing.cast(str, ir(stage="stablehlo", platform_name="CPU"))
+        with lowered_for_tpu():
+            return typing.cast(str, ir(stage="stablehlo", platform_name="CPU"))
     except tf.errors.OpError as error:
         raise ValueError(error.message) from error
 
