@@ -43,15 +43,15 @@ def _cell(result: Result) -> str:
     cell = f"{text(result.median_us)} ({text(result.p10_us)})"
     if result.core_us and result.system != "core":
         cell += f" {result.median_us / result.core_us:.2f}x"
-    # Of rows of float32, as the reads are.
+    system = SYSTEMS[result.system]
+    # Of rows of float32, as the accesses are; rows that recur come from a cache.
     if (
-        result.kind == "forward"
-        and result.reads_us
+        result.memory_us
         and result.distribution == "uniform"
-        and result.system != "reads"
-        and SYSTEMS[result.system].row_share == 1
+        and not system.limit
+        and system.row_share == 1
     ):
-        cell += f" {result.reads_us / result.median_us:.0%}"
+        cell += f" {result.memory_us / result.median_us:.0%}"
     return cell
 
 
@@ -122,8 +122,9 @@ def _header(runs: list[dict[str, Any]]) -> list[str]:
         ),
         "",
         "Microseconds a call: median (tenth percentile), ratio to the C++ core that"
-        " took turns with the system; of lookups of uniform ids also how much of it"
-        " as many threads need to read as many random rows, from as much memory.",
+        " took turns with the system; of uniform ids also how much of it the memory"
+        " accesses alone take: as many random rows read by as many threads, and in a"
+        " step the rows of the unique ids read and written.",
         "",
     ]
     return lines

@@ -37,7 +37,7 @@ class SystemInfo:
     # Of the largest activation: what quantization may cost.
     tolerance: float = 1e-5
     row_share: float = 1  # size of a row, as a share of float32's
-    limit: bool = False  # no system, but what bounds them all: see `reads`
+    limit: bool = False  # no system, but what bounds them all
     bias_corrected_adam: bool = False
 
     def can_step(self, setting: Setting) -> bool:
@@ -45,11 +45,9 @@ class SystemInfo:
 
     def bytes(self, setting: Setting) -> float:
         """Memory that the tables of a setting take up."""
-        if self.limit:
-            return 2 << 30
         slots = 0 if self.forward_only else setting.num_slots
         weights = setting.table_bytes / (1 + setting.num_slots)
-        return weights * (self.row_share + slots)
+        return weights * (self.row_share + slots) + (2 << 30) * self.limit
 
 
 SYSTEMS = {
@@ -67,16 +65,9 @@ SYSTEMS = {
             row_share=0.27,
             tolerance=0.01,
         ),
-        # As many random rows as a batch has ids, from as much memory as the
-        # tables take: read, and not used.
-        SystemInfo(
-            "reads",
-            "random-row reads",
-            "core",
-            ("reads",),
-            forward_only=True,
-            limit=True,
-        ),
+        # As many random rows as a batch has ids, read from as much memory as the
+        # tables take, and in a step the rows of the unique ids read and written.
+        SystemInfo("memory", "memory accesses alone", "core", ("memory",), limit=True),
         SystemInfo(
             "raw-ops", "raw ops", "tf_embed", ("raw_ops",), ours=True, empty=True
         ),

@@ -1,4 +1,4 @@
-// core_worker kernels|int8|engine|reads: a worker as benchmarks/worker.py
+// core_worker kernels|int8|engine|memory: a worker as benchmarks/worker.py
 // describes it.
 
 #include <chrono>
@@ -44,17 +44,15 @@ class Worker {
     line >> folder;
     system_ = nullptr;
     TF_EMBED_ASSIGN_OR_RETURN(inputs_, ReadInputs(folder));
-    if (part_ == "reads") {
-      system_ = MakeReadSystem(inputs_);
-      return std::string();
-    }
-    TF_EMBED_ASSIGN_OR_RETURN(
-        system_,
-        part_ == "engine"
-            ? MakeEngineSystem(inputs_)
-            : MakeKernelSystem(inputs_, part_ == "int8" ? RowFormat::kInt8
-                                                        : RowFormat::kFloat32));
+    TF_EMBED_ASSIGN_OR_RETURN(system_, MakeSystem());
     return std::string();
+  }
+
+  StatusOr<std::unique_ptr<System>> MakeSystem() const {
+    if (part_ == "engine") return MakeEngineSystem(inputs_);
+    if (part_ == "memory") return MakeMemorySystem(inputs_);
+    return MakeKernelSystem(
+        inputs_, part_ == "int8" ? RowFormat::kInt8 : RowFormat::kFloat32);
   }
 
   StatusOr<std::string> Write(std::istream& line) {
@@ -114,8 +112,8 @@ class Worker {
 int main(int argc, char** argv) {
   const std::string part = argc == 2 ? argv[1] : "";
   if (part != "kernels" && part != "int8" && part != "engine" &&
-      part != "reads") {
-    std::cerr << "usage: core_worker kernels|int8|engine|reads\n";
+      part != "memory") {
+    std::cerr << "usage: core_worker kernels|int8|engine|memory\n";
     return 2;
   }
   tf_embed::Worker worker(part);

@@ -29,9 +29,10 @@ StatusOr<std::unique_ptr<System>> MakeKernelSystem(const Inputs& inputs,
 // The engine: Enqueue, Receive, Lookup, Send.
 StatusOr<std::unique_ptr<System>> MakeEngineSystem(const Inputs& inputs);
 
-// Reads as many random rows as a batch has ids, and does nothing with them:
-// what no lookup can be faster than. Has no outputs and no steps.
-std::unique_ptr<System> MakeReadSystem(const Inputs& inputs);
+// The memory accesses alone, which nobody can be faster than: as many random
+// rows as a batch has ids are read; a step then reads and writes the row of
+// each unique id in the weights and in each slot variable. Has no outputs.
+StatusOr<std::unique_ptr<System>> MakeMemorySystem(const Inputs& inputs);
 
 }  // namespace tf_embed
 

@@ -105,7 +105,7 @@ def test_quick_needs_every_environment_and_the_list_none():
 
 
 def test_report_shows_the_latest_times_and_their_ratio(tmp_path):
-    def result(system, median, threads=1, reads=250.0):
+    def result(system, median, threads=1, memory=250.0):
         return {
             "workload": "W1",
             "distribution": "uniform",
@@ -117,7 +117,7 @@ def test_report_shows_the_latest_times_and_their_ratio(tmp_path):
             "median_us": median,
             "p10_us": median - 10,
             "core_us": 1000.0,
-            "reads_us": reads,
+            "memory_us": memory,
         }
 
     run = {
@@ -129,21 +129,21 @@ def test_report_shows_the_latest_times_and_their_ratio(tmp_path):
         "results": [
             result("core", 1000.0),
             result("torch", 9999.0),
-            result("reads", 250.0),
+            result("memory", 250.0),
         ],
     }
     again = run | {
         "results": [
             result("torch", 1500.0),
             result("core", 800.0, 2, 200.0),
-            result("reads", 200.0, 2),
+            result("memory", 200.0, 2),
         ]
     }
     report.write([run, again], tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert "| C++ core | 1,000 (990) 25% | 800 (790) 25% |" in text
     assert "| torch EmbeddingBag | 1,500 (1,490) 1.50x 17% |" in text
-    assert "| C++ core | 1.25x |\n| random-row reads | 1.25x |" in text
+    assert "| C++ core | 1.25x |\n| memory accesses alone | 1.25x |" in text
     assert (tmp_path / "forward.png").stat().st_size > 1000
 
 
