@@ -22,13 +22,18 @@ _SAME_TEXT = re.compile(
 )
 
 
+def _make_stock(call):
+    """TensorFlow's object for the call.
+
+    Before 2.21 it takes no subset of its features, which ours always does.
+    """
+    used = {name: call.features[name] for name in call.inputs}
+    return dataclasses.replace(call, features=used).make(STOCK)
+
+
 def _outcomes(call, cls, traced, times=1):
     """Results and gradients of each call of one object, or the error."""
-    if cls is STOCK:
-        # Before 2.21 it takes no subset of its features, which ours always does.
-        used = {name: call.features[name] for name in call.inputs}
-        call = dataclasses.replace(call, features=used)
-    layer = call.make(cls)
+    layer = _make_stock(call) if cls is STOCK else call.make(cls)
     tables = {config.name: table for config, table in layer.embedding_tables.items()}
     weights = [
         getattr(weight, "values", weight)
@@ -128,7 +133,7 @@ def check_quantized(call, dtype, traced):
         config: table.dequantize() for config, table in small.embedding_tables.items()
     }
     # Of TensorFlow's class, on variables: it cannot look up in tensors.
-    stock = call.make(STOCK)
+    stock = _make_stock(call)
     for config, table in stock.embedding_tables.items():
         table.assign(decoded[config])
 
