@@ -61,7 +61,9 @@ TEST(ParallelRangesTest, CoversEachElementOnceInRangesOfAtLeastTheMinimum) {
     int64_t next = 0;
     for (const auto& [begin, end] : ranges) {
       EXPECT_EQ(begin, next);
-      if (n >= 10) EXPECT_GE(end - begin, 10);
+      if (n >= 10) {
+        EXPECT_GE(end - begin, 10);
+      }
       next = end;
     }
     EXPECT_EQ(next, n);
