@@ -36,10 +36,6 @@ using ::tensorflow::XlaOpKernelContext;
 // docs/xla.md.
 constexpr int64_t kRowsPerIdToPassOver = 10;
 
-// A TPU stores a table by columns where rows would leave a part of their last
-// 128 lanes empty.
-constexpr int64_t kLanes = 128;
-
 // All that points into one table, in the order in which it is added up.
 struct TableGradients {
   std::vector<xla::XlaOp> ids;           // S32 [N]; V where left out
@@ -309,7 +305,7 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
     const SortedGradients sorted = Sort(ctx->builder(), gradients, dim);
     // To gather rows of a table that is stored by columns, and to put them
     // back, the compiler copies the table to and fro.
-    const bool by_columns = LowersForTpu(ctx) && dim % kLanes != 0;
+    const bool by_columns = LowersForTpu(ctx) && dim % kTileColumns != 0;
     if (table.all_rows || by_columns ||
         num_rows <= kRowsPerIdToPassOver * gradients.num_ids) {
       return PassOverTable(table.optimizer, table.all_rows, by_columns,

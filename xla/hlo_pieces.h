@@ -12,6 +12,11 @@ namespace tf_embed {
 // and rows are S32 vectors; an index outside the operand is left out of a
 // scatter.
 
+// The tiles in which a TPU stores a matrix of 32-bit numbers. It stores a table
+// by columns where rows would leave a part of their last tile empty.
+inline constexpr int64_t kTileRows = 8;
+inline constexpr int64_t kTileColumns = 128;
+
 // operand[i] for each i of `ids` [N]: [N, ...].
 xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids);
 

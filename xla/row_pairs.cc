@@ -11,12 +11,10 @@
 namespace tf_embed {
 namespace {
 
-// Of a tile of 32-bit numbers.
-constexpr int64_t kTileRows = 8;
-constexpr int64_t kLanes = 128;
-
 // The parts of a row that lie in different tiles.
-int64_t NumBlocks(int64_t dim) { return dim <= kLanes ? 1 : dim / kLanes; }
+int64_t NumBlocks(int64_t dim) {
+  return dim <= kTileColumns ? 1 : dim / kTileColumns;
+}
 
 xla::XlaOp Plus(xla::XlaOp values, int64_t number) {
   return xla::Add(values, xla::ScalarLike(values, number));
@@ -39,9 +37,9 @@ xla::XlaOp Remainder(xla::XlaOp values, int64_t number) {
 xla::XlaOp Pairs(xla::XlaOp table, int64_t num_rows, int64_t dim) {
   const int64_t blocks = NumBlocks(dim);
   if (blocks > 1) {
-    table = xla::Transpose(
-        xla::Reshape(table, {num_rows / kTileRows, kTileRows, blocks, kLanes}),
-        {0, 2, 1, 3});
+    table = xla::Transpose(xla::Reshape(table, {num_rows / kTileRows, kTileRows,
+                                                blocks, kTileColumns}),
+                           {0, 2, 1, 3});
   }
   return xla::Reshape(table, {num_rows / 2 * blocks, 2, dim / blocks});
 }
@@ -61,7 +59,7 @@ bool CanSumRowPairs(int64_t num_rows, int64_t dim,
                     const FusedContributions& ids) {
   const int64_t blocks = NumBlocks(dim);
   const int64_t largest = std::numeric_limits<int32_t>::max();
-  return (dim <= kLanes || dim % kLanes == 0) &&
+  return (dim <= kTileColumns || dim % kTileColumns == 0) &&
          num_rows % (blocks == 1 ? 2 : kTileRows) == 0 &&
          num_rows / 2 * blocks <= largest &&
          2 * (ids.num_positions * blocks + 1) <= largest &&

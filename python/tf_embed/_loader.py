@@ -30,11 +30,16 @@ except ModuleNotFoundError as error:
     raise _built_for_other("none") from error
 
 
+def _loaded_library() -> ctypes.CDLL:
+    """OSError unless the plugin is loaded."""
+    return ctypes.CDLL(LIBRARY_NAME, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+
+
 def _already_loaded() -> bool:
     # TensorFlow loads what lies in tensorflow-plugins/ when it is imported.
     # A second copy of the library would register every kernel twice.
     try:
-        ctypes.CDLL(LIBRARY_NAME, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+        _loaded_library()
     except OSError:
         return False
     return True
@@ -74,3 +79,10 @@ def load() -> str:
             raise _built_for_other(f"{tf.__version__} ({error.message})") from error
         raise ImportError(f"tf_embed cannot load {path}: {error.message}") from error
     return path
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The loaded plugin, for its C functions."""
+    load()
+    return _loaded_library()

@@ -30,19 +30,13 @@ _LOCAL_NAME = "local"
 _FAILED_PRECONDITION = 9
 
 
-@functools.cache
-def _library() -> ctypes.CDLL:
-    _loader.load()
-    return ctypes.CDLL(_loader.LIBRARY_NAME, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-
-
 def _context_started() -> bool:
     return bool(context.context()._initialized)
 
 
 def num_cores() -> int:
     """The number of cores of the virtual TPU; 0 where it is off."""
-    return int(_library().TfEmbedVirtualTpuNumCores())
+    return int(_loader.library().TfEmbedVirtualTpuNumCores())
 
 
 def enable(num_cores: int, *, strict: bool = False) -> None:
@@ -59,7 +53,7 @@ def enable(num_cores: int, *, strict: bool = False) -> None:
       RuntimeError: TensorFlow's context has started (an op has run, or devices
         were listed), or the virtual TPU is on with another number of cores.
     """
-    library = _library()
+    library = _loader.library()
     if not 1 <= num_cores <= MAX_CORES:
         raise ValueError(f"num_cores is {num_cores}, must be from 1 to {MAX_CORES}")
     if library.TfEmbedVirtualTpuNumCores() != num_cores and _context_started():
@@ -80,7 +74,7 @@ def enable(num_cores: int, *, strict: bool = False) -> None:
 
 def set_strict(strict: bool) -> None:
     """Whether to warn of what a real TPU would refuse (see docs/virtual_tpu.md)."""
-    _library().TfEmbedSetVirtualTpuStrict(int(strict))
+    _loader.library().TfEmbedSetVirtualTpuStrict(int(strict))
 
 
 def map_tpu_names() -> None:

@@ -5,10 +5,17 @@ import time
 
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
 from tensorflow.python.eager import cancellation
 from tensorflow.python.tpu.ops import tpu_ops
-from vtpu_testing import CORES, cancelled, per_replica, replica_context, resolver, run
+from vtpu_testing import (
+    CORES,
+    cancelled,
+    embedding_config,
+    per_replica,
+    replica_context,
+    resolver,
+    run,
+)
 
 from tf_embed import raw_ops
 
@@ -120,15 +127,8 @@ def test_cancelled_wait_of_the_host_for_an_outfeed():
 
 
 def embedding_of():
-    """A configured engine that nobody feeds: 1 row a core, 1 table, SGD."""
-    proto = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration(
-        mode="TRAINING", num_hosts=1, num_tensor_cores=CORES
-    )
-    table = proto.table_descriptor.add(name="t", vocabulary_size=4, dimension=2)
-    table.optimization_parameters.stochastic_gradient_descent.SetInParent()
-    table.optimization_parameters.learning_rate.constant = 1.0
-    proto.feature_descriptor.add(name="f", table_id=0, input_shape=[1])
-    config = proto.SerializeToString()
+    """A configured engine that nobody feeds."""
+    config = embedding_config()
     tf.tpu.experimental.initialize_tpu_system(resolver())
     raw_ops.ConfigureTPUEmbedding(config=config)
     return config

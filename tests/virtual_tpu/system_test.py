@@ -2,8 +2,7 @@
 
 import pytest
 import tensorflow as tf
-from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
-from vtpu_testing import CORES, run_program
+from vtpu_testing import embedding_config, run_program
 
 import tf_embed
 from tf_embed import raw_ops
@@ -75,14 +74,7 @@ def test_host_loop_after_shutdown(strategy, resolver):
     ],
 )
 def test_the_embedding_engine_goes_with_the_system(strategy, resolver, reset):
-    proto = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration(
-        mode="TRAINING", num_hosts=1, num_tensor_cores=CORES
-    )
-    table = proto.table_descriptor.add(name="t", vocabulary_size=4, dimension=2)
-    table.optimization_parameters.stochastic_gradient_descent.SetInParent()
-    table.optimization_parameters.learning_rate.constant = 1.0
-    proto.feature_descriptor.add(name="f", table_id=0, input_shape=[1])
-    raw_ops.ConfigureTPUEmbedding(config=proto.SerializeToString())
+    raw_ops.ConfigureTPUEmbedding(config=embedding_config())
     assert tf_embed.stats().configured
     reset(resolver)
     assert not tf_embed.stats().configured

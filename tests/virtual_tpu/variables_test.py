@@ -63,6 +63,5 @@ def test_same_as_mirrored():
     assert done.returncode == 0, done.stderr
     line = next(x for x in done.stdout.splitlines() if x.startswith("FOUND "))
     found = json.loads(line.removeprefix("FOUND "))
-    print(found["tpu"])
     assert found["tpu"] == found["mirrored"]
     assert sum(isinstance(result, list) for _, result in found["tpu"]) >= 24

@@ -10,6 +10,7 @@ import threading
 import time
 
 import tensorflow as tf
+from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
 from tensorflow.python.eager import cancellation
 
 import tf_embed
@@ -51,6 +52,18 @@ def per_replica(fn):
 
 def replica_context():
     return tf.distribute.get_replica_context()
+
+
+def embedding_config():
+    """Serialized: 1 row a core, 1 table, SGD."""
+    proto = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration(
+        mode="TRAINING", num_hosts=1, num_tensor_cores=CORES
+    )
+    table = proto.table_descriptor.add(name="t", vocabulary_size=4, dimension=2)
+    table.optimization_parameters.stochastic_gradient_descent.SetInParent()
+    table.optimization_parameters.learning_rate.constant = 1.0
+    proto.feature_descriptor.add(name="f", table_id=0, input_shape=[1])
+    return proto.SerializeToString()
 
 
 def cancelled(fn, *args):

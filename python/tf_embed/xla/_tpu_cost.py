@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import collections.abc
 import contextlib
-import ctypes
 import dataclasses
 import math
-import os
 import typing
 
 import numpy as np
@@ -103,8 +101,7 @@ def _spec(value: typing.Any) -> tf.TensorSpec:
 @contextlib.contextmanager
 def lowered_for_tpu() -> collections.abc.Iterator[None]:
     """What is compiled for the CPU in it is built as for a TPU."""
-    _loader.load()
-    library = ctypes.CDLL(_loader.LIBRARY_NAME, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    library = _loader.library()
     library.TfEmbed_LowerForTpu(1)
     try:
         yield
