@@ -39,14 +39,65 @@ xla::XlaOp InRange(xla::XlaOp values, int64_t bound) {
 // Which entries count, and where they go.
 struct Placement {
   std::vector<int64_t> position_shape;
-  xla::XlaOp positions;  // S32 [N]
-  xla::XlaOp kept;       // PRED [N]
+  int64_t ids_a_position = 0;  // as in FusedContributions
+  xla::XlaOp positions;        // S32 [N]
+  xla::XlaOp kept;             // PRED [N]
 };
 
 // Column `axis` of indices [N, rank], as a vector.
 xla::XlaOp Column(xla::XlaOp indices, int64_t num_ids, int64_t axis) {
   return ToS32(xla::Reshape(
       xla::SliceInDim(indices, axis, axis + 1, 1, /*dimno=*/1), {num_ids}));
+}
+
+// The elements of an input that is a constant of the program; else nothing.
+std::vector<int64_t> ConstantElements(XlaOpKernelContext* ctx, int input) {
+  std::vector<int64_t> elements;
+  if (!ctx->ConstantInputReshapedToIntVector(input, &elements).ok()) return {};
+  return elements;
+}
+
+// Positions that have the same number of ids each, one after the other.
+void PlaceRegularly(xla::XlaBuilder* builder, int64_t num_ids,
+                    int64_t ids_a_position, Placement* placement) {
+  placement->ids_a_position = ids_a_position;
+  placement->positions =
+      xla::Div(Positions(builder, num_ids), Constant(builder, ids_a_position));
+  placement->kept =
+      xla::Broadcast(xla::ConstantR0<bool>(builder, true), {num_ids});
+}
+
+// The number of ids of each position, if constant `indices` [N, rank] have the
+// same of each, one position after the other; else 0.
+int64_t RegularIds(const std::vector<int64_t>& indices, int64_t rank,
+                   const std::vector<int64_t>& position_shape) {
+  int64_t num_positions = 1;
+  for (const int64_t size : position_shape) num_positions *= size;
+  const int64_t num_ids = indices.size() / rank;
+  if (num_ids == 0 || num_positions == 0 || num_ids % num_positions != 0) {
+    return 0;
+  }
+  const int64_t ids_a_position = num_ids / num_positions;
+  for (int64_t j = 0; j < num_ids; ++j) {
+    int64_t position = 0;
+    for (size_t axis = 0; axis < position_shape.size(); ++axis) {
+      const int64_t coordinate = indices[j * rank + axis];
+      if (coordinate < 0 || coordinate >= position_shape[axis]) return 0;
+      position = position * position_shape[axis] + coordinate;
+    }
+    if (position != j / ids_a_position) return 0;
+  }
+  return ids_a_position;
+}
+
+// The same of constant row splits.
+int64_t RegularIds(const std::vector<int64_t>& splits, int64_t num_ids) {
+  const int64_t rows = static_cast<int64_t>(splits.size()) - 1;
+  if (rows < 1 || rows * splits[1] != num_ids) return 0;
+  for (int64_t row = 0; row <= rows; ++row) {
+    if (splits[row] != row * splits[1]) return 0;
+  }
+  return splits[1];
 }
 
 absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
@@ -76,11 +127,16 @@ absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
                                   feature.spec.name, "')"));
   }
   const xla::XlaOp indices = ctx->Input(feature.indices);
-  const bool sequence = feature.spec.form == FeatureForm::kSparseSequence;
   Placement placement;
   placement.position_shape.assign(shape.begin(), shape.end() - 1);
-  if (sequence) {
+  if (feature.spec.form == FeatureForm::kSparseSequence) {
     placement.position_shape = {shape[0], feature.spec.sequence_length};
+  } else if (const int64_t ids_a_position =
+                 RegularIds(ConstantElements(ctx, feature.indices), rank,
+                            placement.position_shape);
+             ids_a_position > 0) {
+    PlaceRegularly(builder, num_ids, ids_a_position, &placement);
+    return placement;
   }
   placement.positions = xla::Broadcast(Constant(builder, 0), {num_ids});
   placement.kept =
@@ -103,6 +159,15 @@ absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
       InputBounds(ctx, feature.indices);
   if (!splits_shape.ok()) return splits_shape.status();
   const int64_t rows = splits_shape->num_elements() - 1;
+  const bool sequence = feature.spec.form == FeatureForm::kRaggedSequence;
+  Placement placement;
+  placement.position_shape = {rows};
+  if (const int64_t ids_a_position =
+          RegularIds(ConstantElements(ctx, feature.indices), num_ids);
+      ids_a_position > 0 && !sequence) {
+    PlaceRegularly(builder, num_ids, ids_a_position, &placement);
+    return placement;
+  }
   const xla::XlaOp splits = ToS32(ctx->Input(feature.indices));
   const xla::XlaOp ends = xla::SliceInDim(splits, 1, rows + 1, 1, 0);
   // Row of entry j = number of rows that end at or before j.
@@ -110,11 +175,9 @@ absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
       ScatterAdd(xla::Broadcast(Constant(builder, 0), {num_ids}), ends,
                  xla::Broadcast(Constant(builder, 1), {rows}));
   const xla::XlaOp row = PrefixSum(marks, num_ids);
-  Placement placement;
-  placement.position_shape = {rows};
   placement.positions = row;
   placement.kept = InRange(row, rows);
-  if (feature.spec.form == FeatureForm::kRaggedSequence) {
+  if (sequence) {
     const int64_t length = feature.spec.sequence_length;
     placement.position_shape.push_back(length);
     const xla::XlaOp place =
@@ -144,10 +207,13 @@ xla::XlaOp FusedContributions::Coefficients() const {
   return xla::Mul(weights, Gather(scales, positions));
 }
 
+xla::XlaOp FusedContributions::IdsOr(int64_t other) const {
+  return xla::Select(kept, ids,
+                     xla::Broadcast(Constant(ids.builder(), other), {num_ids}));
+}
+
 xla::XlaOp FusedContributions::ZeroWhereLeftOut(xla::XlaOp rows,
                                                 int64_t dim) const {
-  const xla::XlaOp kept =
-      xla::Lt(positions, Constant(rows.builder(), num_positions));
   return xla::Select(xla::BroadcastInDim(kept, {num_ids, dim}, {0}), rows,
                      xla::ZerosLike(rows));
 }
@@ -181,20 +247,18 @@ absl::StatusOr<FusedContributions> LowerContributions(
                xla::Lt(raw_ids, xla::ScalarLike(raw_ids, table_rows)));
   Placement placement;
   if (form == FeatureForm::kDense) {
-    result.one_id_a_position = true;
+    PlaceRegularly(builder, num_ids, 1, &placement);
     for (int i = 0; i < ids_shape.dims(); ++i) {
       placement.position_shape.push_back(ids_shape.dim_size(i));
     }
-    placement.positions = Positions(builder, num_ids);
-    placement.kept = in_table;
   } else {
     absl::StatusOr<Placement> placed = feature.spec.sparse()
                                            ? PlaceSparse(ctx, feature, num_ids)
                                            : PlaceRagged(ctx, feature, num_ids);
     if (!placed.ok()) return placed.status();
     placement = *std::move(placed);
-    placement.kept = xla::And(placement.kept, in_table);
   }
+  placement.kept = xla::And(placement.kept, in_table);
 
   const Combiner combiner = feature.spec.combiner;
   // The other forms have no use for weights, as on the CPU.
@@ -209,10 +273,12 @@ absl::StatusOr<FusedContributions> LowerContributions(
                               xla::Gt(weights, xla::ScalarLike(weights, 0.0f)));
   }
 
+  result.ids_a_position = placement.ids_a_position;
   result.position_shape = std::move(placement.position_shape);
   result.num_positions = 1;
   for (int64_t size : result.position_shape) result.num_positions *= size;
   result.ids = ToS32(xla::Select(in_table, raw_ids, xla::ZerosLike(raw_ids)));
+  result.kept = placement.kept;
   result.positions = xla::Select(
       placement.kept, placement.positions,
       xla::Broadcast(Constant(builder, result.num_positions), {num_ids}));

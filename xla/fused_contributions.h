@@ -17,15 +17,21 @@ struct FusedContributions {
   int64_t num_ids = 0;
   int64_t num_positions = 0;
   std::vector<int64_t> position_shape;
-  bool one_id_a_position = false;  // position j is id j
-  xla::XlaOp ids;                  // S32 [N], each in [0, V)
-  xla::XlaOp positions;            // S32 [N]; num_positions: the id is left out
-  xla::XlaOp weights;              // F32 [N], 0 where the id is left out
+  // The number of ids of each position, one position after the other; 0: it
+  // differs, or the program is not known to have the same of each.
+  int64_t ids_a_position = 0;
+  xla::XlaOp ids;        // S32 [N], each in [0, V)
+  xla::XlaOp kept;       // PRED [N]; else the id is left out
+  xla::XlaOp positions;  // S32 [N]; num_positions: the id is left out
+  xla::XlaOp weights;    // F32 [N], 0 where the id is left out
   // F32 [P] of mean and sqrtn, by which sums are multiplied; else not valid.
   xla::XlaOp scales;
 
   // Weight times scale of each id, [N].
   xla::XlaOp Coefficients() const;
+
+  // `ids`, with `other` in place of those that are left out.
+  xla::XlaOp IdsOr(int64_t other) const;
 
   // `rows` [N, dim] with zeros for ids that are left out. (A product with their
   // weight, 0, would let infinity through.)

@@ -1,7 +1,6 @@
 // TfEmbed>FusedEmbeddingLookup and its gradient in compiled programs.
 
 #include <cstdint>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -11,11 +10,13 @@
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
 #include "tensorflow/core/framework/types.h"
 #include "tf_embed/lookup/row_format.h"
+#include "xla/column_lookup.h"
 #include "xla/fused_contributions.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo_pieces.h"
 #include "xla/input_bounds.h"
 #include "xla/lowering_registration.h"
+#include "xla/lowering_target.h"
 #include "xla/row_pairs.h"
 
 namespace tf_embed {
@@ -32,11 +33,6 @@ using ::tensorflow::XlaOpKernelContext;
 // docs/xla.md.
 constexpr int64_t kRowsPerIdToGatherPairs = 6;
 constexpr int64_t kRowsPerIdToGatherRows = 10;
-
-// Rows of a large table that are narrower are left to the SparseCore, where a
-// TPU has one, and not gathered in pairs: the copies of the table that this
-// takes are larger by far than the table.
-constexpr int64_t kMinDimOfPairs = 64;
 
 absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
                                      RowFormat format, TensorShape* shape) {
@@ -59,6 +55,12 @@ struct Table {
   TensorShape shape;  // of what is stored
   RowFormat format = RowFormat::kFloat32;
   int64_t dim = 0;
+  bool on_tpu = false;
+
+  int64_t num_rows() const { return shape.dim_size(0); }
+  // Whether it is read as is best on a TPU; rows of fewer bits are read alike
+  // everywhere.
+  bool as_on_tpu() const { return on_tpu && format == RowFormat::kFloat32; }
 };
 
 // Columns [begin, end) of `rows` [N, ...].
@@ -97,69 +99,48 @@ xla::XlaOp Dequantize(xla::XlaOp rows, int64_t num_rows, RowFormat format,
       of_row(1), {0});
 }
 
-// `ids`, with a use of the table that no run needs, but that the compiler can't
-// rule out: a table that has one use and fits into the vector memory would be
-// copied there from end to end, which costs more than what is read of it.
-FusedContributions KeepingInPlace(xla::XlaOp table, FusedContributions ids) {
-  const xla::XlaOp first_id = xla::SliceInDim(ids.ids, 0, 1, 1, 0);
-  const xla::XlaOp never = xla::Reshape(
-      xla::Lt(first_id, xla::ScalarLike(first_id, 0)), std::vector<int64_t>{});
-  const xla::XlaOp element = xla::Reshape(
-      xla::Slice(table, {0, 0}, {1, 1}, {1, 1}), std::vector<int64_t>{});
-  ids.weights =
-      xla::Select(xla::Broadcast(never, {ids.num_ids}),
-                  xla::Broadcast(element, {ids.num_ids}), ids.weights);
-  return ids;
-}
-
 bool GathersPairs(const Table& table, const FusedContributions& ids) {
-  const int64_t num_rows = table.shape.dim_size(0);
-  return table.format == RowFormat::kFloat32 && table.dim >= kMinDimOfPairs &&
-         num_rows > kRowsPerIdToGatherPairs * ids.num_ids &&
-         CanSumRowPairs(num_rows, table.dim, ids);
+  return table.as_on_tpu() &&
+         (ids.ids_a_position == 1 ||
+          table.num_rows() > kRowsPerIdToGatherPairs * ids.num_ids) &&
+         CanSumRowPairs(table.num_rows(), table.dim, ids);
 }
 
 // The sum of weight * row over the ids of each position, [P, D].
-xla::XlaOp WeightedSums(const Table& table, const FusedContributions& ids) {
-  const int64_t num_rows = table.shape.dim_size(0);
-  std::optional<KeepOnTensorCore> scope;
-  if (table.dim >= kMinDimOfPairs ||
-      num_rows <= kRowsPerIdToGatherPairs * ids.num_ids) {
-    scope.emplace(table.rows.builder());
+xla::XlaOp WeightedSums(const Table& table, FusedContributions ids) {
+  xla::XlaBuilder* builder = table.rows.builder();
+  if (table.as_on_tpu()) {
+    if (StoredByColumns(table.dim)) {
+      return SumColumns(table.rows, table.num_rows(), table.dim, ids);
+    }
+    ids.ids = WithUseOf(table.rows, ids.ids, ids.num_ids);
   }
+  const KeepOnTensorCore scope(builder);
   if (GathersPairs(table, ids)) {
-    return SumRowPairs(table.rows, num_rows, table.dim, ids);
+    return SumRowPairs(table.rows, table.num_rows(), table.dim, ids);
   }
   xla::XlaOp rows = Dequantize(Gather(table.rows, ids.ids), ids.num_ids,
                                table.format, table.dim);
-  if (num_rows > kRowsPerIdToGatherRows * ids.num_ids) {
+  if (ids.ids_a_position == 1) {
+    return ids.ZeroWhereLeftOut(xla::Mul(rows, ids.weights, {0}), table.dim);
+  }
+  if (table.num_rows() > kRowsPerIdToGatherRows * ids.num_ids) {
     rows = xla::OptimizationBarrier(rows);
   }
-  return ScatterAdd(Zeros(rows.builder(), {ids.num_positions, table.dim}),
+  return ScatterAdd(Zeros(builder, {ids.num_positions, table.dim}),
                     ids.positions, xla::Mul(rows, ids.weights, {0}));
 }
 
 // What the op returns for a feature, [P, D].
 xla::XlaOp LookUp(const Table& table, const FusedContributions& ids) {
-  const int64_t dim = table.dim;
-  if (ids.one_id_a_position) {
-    // The sum of one row, which leaves ids out without another pass.
-    if (GathersPairs(table, ids)) {
-      return WeightedSums(table, ids);
-    }
-    return ids.ZeroWhereLeftOut(
-        Dequantize(Gather(table.rows, ids.ids), ids.num_ids, table.format, dim),
-        dim);
-  }
-  const bool in_place = table.format == RowFormat::kFloat32 && ids.num_ids > 0;
-  const xla::XlaOp sums =
-      WeightedSums(table, in_place ? KeepingInPlace(table.rows, ids) : ids);
+  const xla::XlaOp sums = WeightedSums(table, ids);
   if (!ids.scales.valid()) return sums;
   // A position whose weights sum to 0 is 0, whatever its rows hold.
   const xla::XlaOp empty =
       xla::Eq(ids.scales, xla::ScalarLike(ids.scales, 0.0f));
-  return xla::Select(xla::BroadcastInDim(empty, {ids.num_positions, dim}, {0}),
-                     xla::ZerosLike(sums), xla::Mul(sums, ids.scales, {0}));
+  return xla::Select(
+      xla::BroadcastInDim(empty, {ids.num_positions, table.dim}, {0}),
+      xla::ZerosLike(sums), xla::Mul(sums, ids.scales, {0}));
 }
 
 class FusedEmbeddingLookupLowering : public XlaOpKernel {
@@ -179,15 +160,15 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
       Table& table = tables[t];
       table.format = formats_[t];
       table.dim = features_.table_dim(t);
+      table.on_tpu = LowersForTpu(ctx);
       OP_REQUIRES_VALUE(table.rows, ctx,
                         ReadTable(ctx, t, table.format, &table.shape));
     }
     for (int f = 0; f < features_.num_features(); ++f) {
       const FusedFeatures::Feature& feature = features_.feature(f);
       const Table& table = tables[feature.table];
-      OP_REQUIRES_VALUE(
-          FusedContributions ids, ctx,
-          LowerContributions(ctx, feature, table.shape.dim_size(0)));
+      OP_REQUIRES_VALUE(FusedContributions ids, ctx,
+                        LowerContributions(ctx, feature, table.num_rows()));
       std::vector<int64_t> sizes = ids.position_shape;
       sizes.push_back(table.dim);
       ctx->SetOutput(f, xla::Reshape(LookUp(table, ids), sizes));

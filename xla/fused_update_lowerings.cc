@@ -51,11 +51,7 @@ struct TableGradients {
     const auto number = [&](int64_t value) {
       return xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(value));
     };
-    const xla::XlaOp kept =
-        xla::Lt(feature.positions, number(feature.num_positions));
-    ids.push_back(
-        xla::Select(kept, feature.ids,
-                    xla::Broadcast(number(table_rows), {feature.num_ids})));
+    ids.push_back(feature.IdsOr(table_rows));
     sources.push_back(xla::Add(feature.positions, number(num_positions)));
     coefficients.push_back(feature.Coefficients());
     gradients.push_back(gradient);
@@ -305,7 +301,7 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
     const SortedGradients sorted = Sort(ctx->builder(), gradients, dim);
     // To gather rows of a table that is stored by columns, and to put them
     // back, the compiler copies the table to and fro.
-    const bool by_columns = LowersForTpu(ctx) && dim % kTileColumns != 0;
+    const bool by_columns = LowersForTpu(ctx) && StoredByColumns(dim);
     if (table.all_rows || by_columns ||
         num_rows <= kRowsPerIdToPassOver * gradients.num_ids) {
       return PassOverTable(table.optimizer, table.all_rows, by_columns,

@@ -67,7 +67,17 @@ xla::XlaOp StoredByRows(xla::XlaOp matrix) {
   });
 }
 
-xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids) {
+xla::XlaOp WithUseOf(xla::XlaOp table, xla::XlaOp ids, int64_t num_ids) {
+  if (num_ids == 0) return ids;
+  const xla::XlaOp first_id = xla::SliceInDim(ids, 0, 1, 1, 0);
+  const xla::XlaOp never = xla::Lt(first_id, xla::ScalarLike(first_id, 0));
+  const xla::XlaOp element = xla::ConvertElementType(
+      xla::Reshape(xla::Slice(table, {0, 0}, {1, 1}, {1, 1}), {1}), xla::S32);
+  return xla::Select(xla::BroadcastInDim(never, {num_ids}, {0}),
+                     xla::BroadcastInDim(element, {num_ids}, {0}), ids);
+}
+
+xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids, int64_t dimension) {
   xla::XlaBuilder* builder = operand.builder();
   return builder->ReportErrorOrReturn([&]() -> absl::StatusOr<xla::XlaOp> {
     const absl::StatusOr<xla::Shape> shape = builder->GetShape(operand);
@@ -75,10 +85,13 @@ xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids) {
     xla::GatherDimensionNumbers numbers;
     std::vector<int64_t> slice_sizes(shape->dimensions().begin(),
                                      shape->dimensions().end());
-    slice_sizes[0] = 1;
-    for (size_t i = 1; i < slice_sizes.size(); ++i) numbers.add_offset_dims(i);
-    numbers.add_collapsed_slice_dims(0);
-    numbers.add_start_index_map(0);
+    slice_sizes[dimension] = 1;
+    const int64_t rank = slice_sizes.size();
+    for (int64_t i = 0; i < rank; ++i) {
+      if (i != dimension) numbers.add_offset_dims(i);
+    }
+    numbers.add_collapsed_slice_dims(dimension);
+    numbers.add_start_index_map(dimension);
     numbers.set_index_vector_dim(1);
     return xla::Gather(operand, ids, numbers, slice_sizes);
   });

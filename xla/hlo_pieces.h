@@ -17,8 +17,11 @@ namespace tf_embed {
 inline constexpr int64_t kTileRows = 8;
 inline constexpr int64_t kTileColumns = 128;
 
-// operand[i] for each i of `ids` [N]: [N, ...].
-xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids);
+inline bool StoredByColumns(int64_t dim) { return dim % kTileColumns != 0; }
+
+// operand[..., i, ...] for each i of `ids` [N], which indexes `dimension`: N
+// takes the place of its size.
+xla::XlaOp Gather(xla::XlaOp operand, xla::XlaOp ids, int64_t dimension = 0);
 
 // Each element of `vector` [size] twice: a, a, b, b, ...
 xla::XlaOp RepeatEachTwice(xla::XlaOp vector, int64_t size);
@@ -44,6 +47,12 @@ xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size);
 
 // `matrix`, stored by rows.
 xla::XlaOp StoredByRows(xla::XlaOp matrix);
+
+// `ids` [num_ids], none of them negative, with a use of the F32 matrix `table`
+// that no run needs, but that the compiler can't rule out: a table that has one
+// use and fits into the vector memory would be copied there from end to end,
+// which costs more than what is read of it.
+xla::XlaOp WithUseOf(xla::XlaOp table, xla::XlaOp ids, int64_t num_ids);
 
 // Has what is built while it lives done by the TensorCore of a TPU: of its own
 // accord the compiler gives gathers and scatters of large tables to the

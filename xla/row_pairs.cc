@@ -12,9 +12,7 @@ namespace tf_embed {
 namespace {
 
 // The parts of a row that lie in different tiles.
-int64_t NumBlocks(int64_t dim) {
-  return dim <= kTileColumns ? 1 : dim / kTileColumns;
-}
+int64_t NumBlocks(int64_t dim) { return dim / kTileColumns; }
 
 xla::XlaOp Plus(xla::XlaOp values, int64_t number) {
   return xla::Add(values, xla::ScalarLike(values, number));
@@ -41,16 +39,30 @@ xla::XlaOp Pairs(xla::XlaOp table, int64_t num_rows, int64_t dim) {
                                                 blocks, kTileColumns}),
                            {0, 2, 1, 3});
   }
-  return xla::Reshape(table, {num_rows / 2 * blocks, 2, dim / blocks});
+  return xla::Reshape(table, {num_rows / 2 * blocks, 2, kTileColumns});
 }
 
-// Where block `block` of the rows of `ids` is in what Pairs returns.
-xla::XlaOp PairOf(xla::XlaOp ids, int64_t block, int64_t blocks) {
-  if (blocks == 1) return Quotient(ids, 2);
-  const int64_t pairs_of_tile = kTileRows / 2;
-  return xla::Add(
-      Times(Quotient(ids, kTileRows), pairs_of_tile * blocks),
-      Plus(Quotient(Remainder(ids, kTileRows), 2), pairs_of_tile * block));
+// Where block `block` of row `rows` is among blocks in the order of tiles of
+// `tile_rows` rows.
+xla::XlaOp InTiles(xla::XlaOp rows, int64_t tile_rows, int64_t block,
+                   int64_t blocks) {
+  if (blocks == 1) return rows;
+  return xla::Add(Times(Quotient(rows, tile_rows), tile_rows * blocks),
+                  Plus(Remainder(rows, tile_rows), tile_rows * block));
+}
+
+// Blocks in the order of tiles, [rows * blocks, kTileColumns], as rows.
+xla::XlaOp RowsOfTiles(xla::XlaOp tiles, int64_t num_rows, int64_t blocks) {
+  return xla::Reshape(
+      xla::Transpose(xla::Reshape(tiles, {num_rows / kTileRows, blocks,
+                                          kTileRows, kTileColumns}),
+                     {0, 2, 1, 3}),
+      {num_rows, blocks * kTileColumns});
+}
+
+// The number of positions in whole tiles.
+int64_t NumTiledPositions(const FusedContributions& ids) {
+  return (ids.num_positions + kTileRows - 1) / kTileRows * kTileRows;
 }
 
 }  // namespace
@@ -59,10 +71,10 @@ bool CanSumRowPairs(int64_t num_rows, int64_t dim,
                     const FusedContributions& ids) {
   const int64_t blocks = NumBlocks(dim);
   const int64_t largest = std::numeric_limits<int32_t>::max();
-  return (dim <= kTileColumns || dim % kTileColumns == 0) &&
+  return !StoredByColumns(dim) &&
          num_rows % (blocks == 1 ? 2 : kTileRows) == 0 &&
          num_rows / 2 * blocks <= largest &&
-         2 * (ids.num_positions * blocks + 1) <= largest &&
+         2 * (NumTiledPositions(ids) * blocks + 1) <= largest &&
          2 * ids.num_ids * blocks <= largest;
 }
 
@@ -70,8 +82,8 @@ xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
                        const FusedContributions& ids) {
   xla::XlaBuilder* builder = table.builder();
   const int64_t blocks = NumBlocks(dim);
-  const int64_t width = dim / blocks;
-  const int64_t num_targets = ids.num_positions * blocks;
+  const int64_t num_positions = NumTiledPositions(ids);
+  const int64_t num_targets = num_positions * blocks;
   const int64_t num_pairs = ids.num_ids * blocks;
   const xla::XlaOp left_out =
       xla::Eq(ids.positions, xla::ScalarLike(ids.positions, ids.num_positions));
@@ -80,8 +92,9 @@ xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
   std::vector<xla::XlaOp> pairs;
   std::vector<xla::XlaOp> marked;  // 2 * target + (the row is the second)
   for (int64_t block = 0; block < blocks; ++block) {
-    pairs.push_back(PairOf(ids.ids, block, blocks));
-    const xla::XlaOp target = Plus(ids.positions, block * ids.num_positions);
+    pairs.push_back(
+        InTiles(Quotient(ids.ids, 2), kTileRows / 2, block, blocks));
+    const xla::XlaOp target = InTiles(ids.positions, kTileRows, block, blocks);
     marked.push_back(xla::Add(
         Times(xla::Select(left_out, xla::FullLike(target, num_targets), target),
               2),
@@ -90,7 +103,7 @@ xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
   const xla::XlaOp rows = xla::Reshape(
       xla::OptimizationBarrier(Gather(Pairs(table, num_rows, dim),
                                       xla::ConcatInDim(builder, pairs, 0))),
-      {2 * num_pairs, width});
+      {2 * num_pairs, kTileColumns});
   const xla::XlaOp both =
       RepeatEachTwice(xla::ConcatInDim(builder, marked, 0), num_pairs);
   const xla::XlaOp is_neighbour = xla::Ne(
@@ -101,13 +114,11 @@ xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
       xla::ConcatInDim(builder, std::vector<xla::XlaOp>(blocks, ids.weights),
                        0),
       num_pairs);
-  const xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_targets, width}),
-                                     targets, xla::Mul(rows, weights, {0}));
-  // [blocks, P, width] to [P, blocks, width].
-  return xla::Reshape(
-      xla::Transpose(xla::Reshape(sums, {blocks, ids.num_positions, width}),
-                     {1, 0, 2}),
-      {ids.num_positions, dim});
+  const xla::XlaOp sums =
+      ScatterAdd(Zeros(builder, {num_targets, kTileColumns}), targets,
+                 xla::Mul(rows, weights, {0}));
+  return xla::SliceInDim(RowsOfTiles(sums, num_positions, blocks), 0,
+                         ids.num_positions, 1, /*dimno=*/0);
 }
 
 }  // namespace tf_embed

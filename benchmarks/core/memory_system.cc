@@ -17,12 +17,6 @@ namespace {
 constexpr int64_t kFar = 32;
 constexpr int64_t kNear = 4;
 
-struct ToWrite {
-  static TF_EMBED_INLINE_PREFETCH void Prefetch(const char* line) {
-    __builtin_prefetch(line, 1, 3);
-  }
-};
-
 // As many rows as a batch has ids, from as much memory as the tables take.
 RowPattern PatternOf(const Inputs& inputs) {
   int64_t ids = 0;

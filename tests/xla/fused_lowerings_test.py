@@ -131,12 +131,21 @@ def _tolerance(*arrays):
     return 256 * _EPS * max([1.0, *(np.abs(a).max(initial=0.0) for a in arrays)])
 
 
+# What is built for a TPU, which asks for the same rows in other ways, runs on
+# the CPU all the same.
+_TARGETS = pytest.mark.parametrize(
+    "target", [contextlib.nullcontext, lowered_for_tpu], ids=["cpu", "tpu"]
+)
+
+
+@_TARGETS
 @pytest.mark.parametrize("seed", range(6))
-def test_LookupAgreesWithTheCpuKernel(seed):
+def test_LookupAgreesWithTheCpuKernel(seed, target):
     rng = np.random.default_rng(seed)
     features = _random_features(rng, _tables(rng))
     expected = [value.numpy() for value in fused_lookup(features)]
-    actual = _compiled(lambda: fused_lookup(features))()
+    with target():
+        actual = _compiled(lambda: fused_lookup(features))()
     for feature, got, want in zip(features, actual, expected, strict=True):
         assert got.shape == want.shape, f"seed {seed} {feature.name}"
         np.testing.assert_allclose(
@@ -144,35 +153,87 @@ def test_LookupAgreesWithTheCpuKernel(seed):
         )
 
 
-# Pairs of rows, of one and of several blocks of 128 columns; single rows, where
-# the number of rows does not allow pairs.
+# For a TPU: columns, all tiles they lie in, and columns of a table that is never
+# copied; pairs of rows, of one and of several blocks of 128 columns; single
+# rows, where the number of rows does not allow pairs.
+@_TARGETS
 @pytest.mark.parametrize(
     "rows, dim",
     [
         (2000, 5),
         (2000, 64),
+        (2001, 192),
+        (300_000, 16),
         (2000, 128),
         (1600, 256),
         (1608, 384),
-        (2001, 64),
+        (2001, 128),
         (1604, 256),
     ],
 )
-def test_LookupInALargeTableAgreesWithTheCpuKernel(rows, dim):
+def test_LookupInALargeTableAgreesWithTheCpuKernel(rows, dim, target):
     rng = np.random.default_rng(rows + dim)
     table = tf.Variable(rng.normal(size=[rows, dim]), dtype=tf.float32)
     features = _random_features(rng, [table])
     expected = [value.numpy() for value in fused_lookup(features)]
-    actual = _compiled(lambda: fused_lookup(features))()
+    with target():
+        actual = _compiled(lambda: fused_lookup(features))()
     for feature, got, want in zip(features, actual, expected, strict=True):
         np.testing.assert_allclose(
             got, want, rtol=0, atol=_tolerance(want), err_msg=feature.name
         )
 
 
-def test_NeighboursOfTheRowsThatAreLookedUpDoNotReachTheSums():
+# Constants of the program, of which the compiler sees that each position has as
+# many ids as the next. What is not looked up is infinite, the first row too,
+# which ids that are left out are taken for.
+@_TARGETS
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("rows, dim", [(50, 16), (50, 128), (300, 16), (2000, 64)])
+def test_LookupOfRegularFeaturesAgreesWithTheCpuKernel(rows, dim, length, target):
+    rng = np.random.default_rng(rows + dim + length)
+    batch = 6
+    ids = rng.integers(1, rows, [batch, length])
+    values = np.full([rows, dim], np.inf)
+    values[ids] = rng.normal(size=[batch, length, dim])
+    table = tf.Variable(values, dtype=tf.float32)
+    left_out = ids.copy()
+    left_out[rng.random(ids.shape) < 0.3] = -1
+    weights = rng.integers(-2, 5, ids.size) / 2
+
+    def lookup():
+        forms = {
+            "ragged": (ids, np.arange(batch + 1) * length, None),
+            "sparse_safe": (left_out, np.argwhere(ids > -1), [batch, length]),
+        }
+        features = [
+            FusedFeature(
+                f"{form} {combiner} {weighted}", table, form=form, combiner=combiner,
+                ids=tf.constant(ids_of_form.ravel()), indices=tf.constant(indices),
+                dense_shape=None if shape is None else tf.constant(shape, tf.int64),
+                weights=tf.constant(weights, tf.float32) if weighted else None,
+            )
+            for form, (ids_of_form, indices, shape) in forms.items()
+            for combiner in ("sum", "mean", "sqrtn")
+            for weighted in (False, True)
+        ]  # fmt: skip
+        return {
+            f.name: v for f, v in zip(features, fused_lookup(features), strict=True)
+        }
+
+    with target():
+        actual = _compiled(lookup)()
+    for name, want in lookup().items():
+        assert np.isfinite(want).all()
+        np.testing.assert_allclose(
+            actual[name], want, rtol=2e-6, atol=1e-6, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("dim", [64, 128])
+def test_NeighboursOfTheRowsThatAreLookedUpDoNotReachTheSums(dim):
     rng = np.random.default_rng(0)
-    values = rng.normal(size=[600, 64])
+    values = rng.normal(size=[600, dim])
     ids = np.array([[0, 7, 598], [20, -1, 33]])
     for id in ids[ids >= 0]:
         values[id ^ 1] = rng.choice([np.inf, np.nan])
@@ -183,7 +244,8 @@ def test_NeighboursOfTheRowsThatAreLookedUpDoNotReachTheSums():
         dense_shape=tf.constant(ids.shape, tf.int64),
     )  # fmt: skip
     (want,) = fused_lookup([feature])
-    (got,) = _compiled(lambda: fused_lookup([feature]))()
+    with lowered_for_tpu():
+        (got,) = _compiled(lambda: fused_lookup([feature]))()
     assert np.isfinite(want).all()
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
@@ -275,19 +337,24 @@ def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary, target):
             np.testing.assert_array_equal(got[same], start[name][same])
 
 
-def test_IdsOutsideTheTableAreLeftOut():
-    table = tf.Variable([[1.0], [np.inf], [4.0]])
+# Of 3 rows a TPU makes a matrix product.
+@_TARGETS
+@pytest.mark.parametrize("rows", [3, 300])
+def test_IdsOutsideTheTableAreLeftOut(rows, target):
+    last = rows - 1
+    table = tf.Variable([[1.0], *[[np.inf]] * (rows - 2), [4.0]])
     features = [
         FusedFeature("pooled", table, combiner="mean", **{
             "form": "sparse_safe",
-            "ids": tf.constant([0, 3, -7, 2]),
+            "ids": tf.constant([0, rows, -7, last]),
             "indices": tf.constant([[0, 0], [0, 1], [1, 0], [1, 1]], tf.int64),
             "dense_shape": tf.constant([3, 2], tf.int64),
         }),
         FusedFeature("dense", table, form="dense", combiner="sum",
-                     ids=tf.constant([3, 2, -1])),
+                     ids=tf.constant([rows, last, -1])),
     ]  # fmt: skip
-    pooled, dense = _compiled(lambda: fused_lookup(features))()
+    with target():
+        pooled, dense = _compiled(lambda: fused_lookup(features))()
     np.testing.assert_array_equal(pooled, [[1.0], [4.0], [0.0]])
     np.testing.assert_array_equal(dense, [[0.0], [4.0], [0.0]])
 
@@ -331,10 +398,18 @@ _WEIGHTS = tf.TensorSpec([_BATCH, _LENGTH], tf.float32)
 
 
 # A small table; two that a newer TPU could copy into its vector memory, below
-# and above the size from which rows are gathered in pairs; wide and narrow rows.
+# and above the size from which rows are gathered in pairs; wide and narrow rows;
+# a table that would take most of the time to copy.
 @pytest.mark.parametrize(
     "rows, dim",
-    [(2_000, 64), (20_000, 128), (100_000, 128), (100_000, 256), (25_000, 16)],
+    [
+        (2_000, 64),
+        (20_000, 128),
+        (100_000, 128),
+        (100_000, 256),
+        (25_000, 16),
+        (500_000, 64),
+    ],
 )
 def test_LookupCostsLessThanTheStockGraphOnEveryGeneration(tpu_compiler, rows, dim):
     table = tf.Variable(tf.zeros([rows, dim]))

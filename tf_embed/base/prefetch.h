@@ -27,6 +27,13 @@ struct ToLevel1 {
   }
 };
 
+// The level-1 cache, for lines that are about to be written.
+struct ToWrite {
+  static TF_EMBED_INLINE_PREFETCH void Prefetch(const char* line) {
+    __builtin_prefetch(line, 1, 3);
+  }
+};
+
 // All cache lines that `bytes` bytes at `row` touch; bytes at least 1.
 template <class Level>
 TF_EMBED_INLINE_PREFETCH void PrefetchRow(const void* row, size_t bytes) {

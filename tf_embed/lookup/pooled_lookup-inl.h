@@ -65,6 +65,35 @@ class RowPrefetcher {
   const int64_t ahead_;
 };
 
+// Prefetches the output some positions ahead of their sums. Among reads from all
+// over a table the hardware does not see that the output is written in order.
+class OutputPrefetcher {
+ public:
+  // Of positions before `end`.
+  OutputPrefetcher(float* output, int64_t dim, int64_t end)
+      : output_(output),
+        dim_(dim),
+        row_bytes_(dim * sizeof(float)),
+        last_(end - 1),
+        ahead_(std::clamp<int64_t>(kBytesAhead / row_bytes_, 1, kMaxAhead)) {}
+
+  // When the sum of position `p` is begun.
+  HWY_INLINE void Continue(int64_t p) const {
+    PrefetchRow<ToWrite>(output_ + std::min(p + ahead_, last_) * dim_,
+                         row_bytes_);
+  }
+
+ private:
+  static constexpr int64_t kMaxAhead = 16;
+  static constexpr int64_t kBytesAhead = 2 << 10;
+
+  float* const output_;
+  const int64_t dim_;
+  const int64_t row_bytes_;
+  const int64_t last_;
+  const int64_t ahead_;
+};
+
 // The terms that a lookup adds up: w_j * row(ids[j]).
 template <bool kHasWeights, class Rows, typename Id>
 class LookupTerms {
@@ -100,8 +129,10 @@ HWY_NOINLINE void SumPositions(const Rows& rows,
   terms.StartPrefetch(ids.begin(begin));
   const float* const scales = ids.scales.empty() ? nullptr : ids.scales.data();
   float* output = task.output + begin * task.dim;
+  const OutputPrefetcher outputs(task.output, task.dim, end);
   if (ids.offsets.empty()) {
     for (int64_t p = begin; p < end; ++p, output += task.dim) {
+      outputs.Continue(p);
       Width::Sum(terms, p, p + 1, scales ? scales + p : nullptr, task.dim,
                  output);
     }
@@ -109,6 +140,7 @@ HWY_NOINLINE void SumPositions(const Rows& rows,
   }
   const int64_t* const offsets = ids.offsets.data();
   for (int64_t p = begin; p < end; ++p, output += task.dim) {
+    outputs.Continue(p);
     Width::Sum(terms, offsets[p], offsets[p + 1], scales ? scales + p : nullptr,
                task.dim, output);
   }
