@@ -65,8 +65,9 @@ class RowPrefetcher {
   const int64_t ahead_;
 };
 
-// Prefetches the output some positions ahead of their sums. Among reads from all
-// over a table the hardware does not see that the output is written in order.
+// Prefetches the output some positions ahead of their sums. Among reads from
+// all over a table the hardware does not see that the output is written in
+// order.
 class OutputPrefetcher {
  public:
   // Of positions before `end`.
@@ -176,6 +177,9 @@ void LookupFormat(const BasicLookupTask<Id>& task, int64_t begin, int64_t end) {
     LookupFixedWidth<Rows, 4>(task, begin, end);
   } else if (task.dim == 8 * lanes) {
     LookupFixedWidth<Rows, 8>(task, begin, end);
+  } else if (task.dim < lanes) {
+    LookupRows<LessThanAVector>(Rows<0>(task.weights, task.dim), task, begin,
+                                end);
   } else {
     LookupRows<AnyWidth>(Rows<0>(task.weights, task.dim), task, begin, end);
   }

@@ -131,7 +131,7 @@ HWY_INLINE void SumColumns(const Terms& terms, const TermRange& range,
 }
 
 // The last n columns, n less than a vector.
-template <class Terms>
+template <bool kPrefetch, class Terms>
 HWY_INLINE void SumTailColumns(const Terms& terms, const TermRange& range,
                                const float* scale, size_t k, size_t n,
                                float* output) {
@@ -140,6 +140,7 @@ HWY_INLINE void SumTailColumns(const Terms& terms, const TermRange& range,
   V sum = range.first ? hn::Zero(d) : hn::LoadN(d, output + k, n);
   BiasSum<Terms> biases(d);
   for (int64_t j = range.begin; j < range.end; ++j) {
+    if constexpr (kPrefetch) terms.Prefetch(j);
     const auto* row = terms.Row(j);
     const V x = terms.rows().LoadN(d, row, k, n);
     if constexpr (kScaledTerms<Terms>) {
@@ -163,6 +164,15 @@ struct FixedWidth {
                              float* output) {
     SumColumns<true>(terms, TermRange{begin, end}, scale, 0, output,
                      std::make_index_sequence<kVecs>());
+  }
+};
+
+// Rows of less than a vector: without the blocks of AnyWidth.
+struct LessThanAVector {
+  template <class Terms>
+  static HWY_INLINE void Sum(const Terms& terms, int64_t begin, int64_t end,
+                             const float* scale, size_t dim, float* output) {
+    SumTailColumns<true>(terms, TermRange{begin, end}, scale, 0, dim, output);
   }
 };
 
@@ -212,7 +222,7 @@ struct AnyWidth {
                         std::make_index_sequence<1>());
       k += lanes;
     }
-    if (k < dim) SumTailColumns(terms, range, scale, k, dim - k, output);
+    if (k < dim) SumTailColumns<false>(terms, range, scale, k, dim - k, output);
   }
 };
 
