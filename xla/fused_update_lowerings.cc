@@ -47,12 +47,11 @@ struct TableGradients {
 
   void Add(const FusedContributions& feature, xla::XlaOp gradient,
            int64_t table_rows) {
-    xla::XlaBuilder* builder = gradient.builder();
-    const auto number = [&](int64_t value) {
-      return xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(value));
-    };
     ids.push_back(feature.IdsOr(table_rows));
-    sources.push_back(xla::Add(feature.positions, number(num_positions)));
+    sources.push_back(
+        xla::Add(feature.positions,
+                 xla::ConstantR0<int32_t>(
+                     gradient.builder(), static_cast<int32_t>(num_positions))));
     coefficients.push_back(feature.Coefficients());
     gradients.push_back(gradient);
     num_ids += feature.num_ids;
