@@ -1,12 +1,13 @@
 #include "xla/column_lookup.h"
 
 #include <cstdint>
-#include <optional>
-#include <utility>
 
 #include "xla/hlo/builder/lib/arithmetic.h"
 #include "xla/hlo/builder/lib/constants.h"
+#include "xla/hlo/builder/xla_builder.h"
 #include "xla/hlo_pieces.h"
+#include "xla/shape_util.h"
+#include "xla/xla_data.pb.h"
 
 namespace tf_embed {
 namespace {
@@ -54,12 +55,12 @@ bool GathersFirst(int64_t num_rows, int64_t dim, int64_t num_ids) {
 // The row of each of `ids`, as columns [dim, num_ids].
 xla::XlaOp GatherColumns(xla::XlaOp table, int64_t num_rows, int64_t dim,
                          xla::XlaOp ids, int64_t num_ids) {
-  std::optional<KeepOnTensorCore> scope;
-  if (!IsNeverCopied(num_rows, dim) || !SuitsSparseCore(num_rows, num_ids)) {
-    scope.emplace(table.builder());
-  }
   const xla::XlaOp columns = xla::Transpose(table, {1, 0});
-  if (scope.has_value() && GathersTiles(num_rows, dim, num_ids)) {
+  if (IsNeverCopied(num_rows, dim) && SuitsSparseCore(num_rows, num_ids)) {
+    return Gather(columns, ids, 1);
+  }
+  const KeepOnTensorCore scope(table.builder());
+  if (GathersTiles(num_rows, dim, num_ids)) {
     // Of this view the compiler makes no copy.
     const xla::XlaOp tiles =
         xla::Reshape(columns, {dim / kTileRows, kTileRows, num_rows});
@@ -75,21 +76,17 @@ xla::XlaOp SumOver(xla::XlaOp terms, int64_t dimension) {
                      {dimension});
 }
 
-// `vector` [P * n] with the first of each n, then the second of each, ...
-xla::XlaOp ByPlace(xla::XlaOp vector, int64_t num_positions, int64_t n) {
-  return xla::Reshape(
-      xla::Transpose(xla::Reshape(vector, {num_positions, n}), {1, 0}),
-      {num_positions * n});
-}
-
 // The same number of ids at each position.
 xla::XlaOp SumRegular(xla::XlaOp table, int64_t num_rows, int64_t dim,
                       const FusedContributions& ids) {
   const int64_t n = ids.ids_a_position;
   const int64_t num_positions = ids.num_positions;
-  // So that the sum runs over blocks of columns, and nothing is transposed.
+  // The first id of each position, then the second of each, ..., so that the
+  // sum runs over blocks of columns, and nothing is transposed.
   const auto by_place = [&](xla::XlaOp vector) {
-    return n == 1 ? vector : ByPlace(vector, num_positions, n);
+    return xla::Reshape(
+        xla::Transpose(xla::Reshape(vector, {num_positions, n}), {1, 0}),
+        {ids.num_ids});
   };
   xla::XlaOp terms =
       GatherColumns(table, num_rows, dim, by_place(ids.ids), ids.num_ids);
@@ -137,23 +134,21 @@ xla::XlaOp SumByProduct(xla::XlaOp table, int64_t num_rows, int64_t dim,
 }  // namespace
 
 xla::XlaOp SumColumns(xla::XlaOp table, int64_t num_rows, int64_t dim,
-                      const FusedContributions& ids) {
+                      FusedContributions ids) {
   const bool regular = ids.ids_a_position > 0;
   if (regular && num_rows < kTileColumns) {
     return SumByProduct(table, num_rows, dim, ids);
   }
-  FusedContributions in_place = ids;
-  in_place.ids = WithUseOf(table, ids.ids, ids.num_ids);
+  ids.ids = WithUseOf(table, ids.ids, ids.num_ids);
   const bool first = GathersFirst(num_rows, dim, ids.num_ids);
   if (regular && (first || ids.ids_a_position == 1)) {
-    return SumRegular(table, num_rows, dim, in_place);
+    return SumRegular(table, num_rows, dim, ids);
   }
   xla::XlaOp rows = xla::Transpose(
-      GatherColumns(table, num_rows, dim, in_place.ids, ids.num_ids), {1, 0});
+      GatherColumns(table, num_rows, dim, ids.ids, ids.num_ids), {1, 0});
   const KeepOnTensorCore scope(table.builder());
   if (first) rows = xla::OptimizationBarrier(rows);
-  return ScatterAdd(Zeros(table.builder(), {ids.num_positions, dim}),
-                    ids.positions, xla::Mul(rows, ids.weights, {0}));
+  return ids.WeightedSums(rows, dim);
 }
 
 }  // namespace tf_embed

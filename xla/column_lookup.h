@@ -16,7 +16,7 @@ namespace tf_embed {
 // bytes. Asked for rows, the compiler copies the table, or reckons with as
 // much. The numbers behind the choices are in docs/xla.md.
 xla::XlaOp SumColumns(xla::XlaOp table, int64_t num_rows, int64_t dim,
-                      const FusedContributions& ids);
+                      FusedContributions ids);
 
 }  // namespace tf_embed
 

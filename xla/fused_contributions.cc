@@ -159,12 +159,14 @@ absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
       InputBounds(ctx, feature.indices);
   if (!splits_shape.ok()) return splits_shape.status();
   const int64_t rows = splits_shape->num_elements() - 1;
-  const bool sequence = feature.spec.form == FeatureForm::kRaggedSequence;
   Placement placement;
   placement.position_shape = {rows};
+  const bool sequence = feature.spec.form == FeatureForm::kRaggedSequence;
   if (const int64_t ids_a_position =
-          RegularIds(ConstantElements(ctx, feature.indices), num_ids);
-      ids_a_position > 0 && !sequence) {
+          sequence
+              ? 0
+              : RegularIds(ConstantElements(ctx, feature.indices), num_ids);
+      ids_a_position > 0) {
     PlaceRegularly(builder, num_ids, ids_a_position, &placement);
     return placement;
   }
@@ -216,6 +218,12 @@ xla::XlaOp FusedContributions::ZeroWhereLeftOut(xla::XlaOp rows,
                                                 int64_t dim) const {
   return xla::Select(xla::BroadcastInDim(kept, {num_ids, dim}, {0}), rows,
                      xla::ZerosLike(rows));
+}
+
+xla::XlaOp FusedContributions::WeightedSums(xla::XlaOp rows,
+                                            int64_t dim) const {
+  return ScatterAdd(Zeros(rows.builder(), {num_positions, dim}), positions,
+                    xla::Mul(rows, weights, {0}));
 }
 
 absl::StatusOr<FusedContributions> LowerContributions(

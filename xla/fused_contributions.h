@@ -36,6 +36,10 @@ struct FusedContributions {
   // `rows` [N, dim] with zeros for ids that are left out. (A product with their
   // weight, 0, would let infinity through.)
   xla::XlaOp ZeroWhereLeftOut(xla::XlaOp rows, int64_t dim) const;
+
+  // The sum of weight * row over the ids of each position, [P, dim], of the row
+  // of each id: `rows` [N, dim].
+  xla::XlaOp WeightedSums(xla::XlaOp rows, int64_t dim) const;
 };
 
 // What the CPU kernels' FeatureIds are, but for ids that are not in the table:

@@ -108,14 +108,13 @@ bool GathersPairs(const Table& table, const FusedContributions& ids) {
 
 // The sum of weight * row over the ids of each position, [P, D].
 xla::XlaOp WeightedSums(const Table& table, FusedContributions ids) {
-  xla::XlaBuilder* builder = table.rows.builder();
   if (table.as_on_tpu()) {
     if (StoredByColumns(table.dim)) {
       return SumColumns(table.rows, table.num_rows(), table.dim, ids);
     }
     ids.ids = WithUseOf(table.rows, ids.ids, ids.num_ids);
   }
-  const KeepOnTensorCore scope(builder);
+  const KeepOnTensorCore scope(table.rows.builder());
   if (GathersPairs(table, ids)) {
     return SumRowPairs(table.rows, table.num_rows(), table.dim, ids);
   }
@@ -127,8 +126,7 @@ xla::XlaOp WeightedSums(const Table& table, FusedContributions ids) {
   if (table.num_rows() > kRowsPerIdToGatherRows * ids.num_ids) {
     rows = xla::OptimizationBarrier(rows);
   }
-  return ScatterAdd(Zeros(builder, {ids.num_positions, table.dim}),
-                    ids.positions, xla::Mul(rows, ids.weights, {0}));
+  return ids.WeightedSums(rows, table.dim);
 }
 
 // What the op returns for a feature, [P, D].

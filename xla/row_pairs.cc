@@ -85,8 +85,6 @@ xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
   const int64_t num_positions = NumTiledPositions(ids);
   const int64_t num_targets = num_positions * blocks;
   const int64_t num_pairs = ids.num_ids * blocks;
-  const xla::XlaOp left_out =
-      xla::Eq(ids.positions, xla::ScalarLike(ids.positions, ids.num_positions));
   const xla::XlaOp odd = Remainder(ids.ids, 2);
 
   std::vector<xla::XlaOp> pairs;
@@ -96,7 +94,7 @@ xla::XlaOp SumRowPairs(xla::XlaOp table, int64_t num_rows, int64_t dim,
         InTiles(Quotient(ids.ids, 2), kTileRows / 2, block, blocks));
     const xla::XlaOp target = InTiles(ids.positions, kTileRows, block, blocks);
     marked.push_back(xla::Add(
-        Times(xla::Select(left_out, xla::FullLike(target, num_targets), target),
+        Times(xla::Select(ids.kept, target, xla::FullLike(target, num_targets)),
               2),
         odd));
   }
