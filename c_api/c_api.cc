@@ -5,6 +5,7 @@
 
 #include "c_api/engine_stats_to_proto.h"
 #include "proto/engine_stats.pb.h"
+#include "tf_embed/base/executor.h"
 #include "tf_embed/base/simd_targets.h"
 #include "tf_embed/engine/engine.h"
 
@@ -20,11 +21,17 @@ void TfEmbed_EngineStats(void (*receive)(void* context, const char* data,
 }
 
 int TfEmbed_Shutdown(const char* reason) {
+  if (tf_embed::ActiveEngine() == nullptr) return 0;
+  tf_embed::SetActiveEngine(nullptr, reason);
+  return 1;
+}
+
+int64_t TfEmbed_DiscardBatches() {
   auto engine = tf_embed::ActiveEngine();
   if (engine == nullptr) return 0;
-  engine->Shutdown(reason);
-  tf_embed::SetActiveEngine(nullptr);
-  return 1;
+  tf_embed::SerialExecutor executor;
+  const auto count = engine->DiscardBatches(executor);
+  return count.ok() ? *count : 0;  // shut down meanwhile: nothing is left
 }
 
 const char* TfEmbed_SimdTarget() {

@@ -187,21 +187,14 @@ Mode ModeFromProto(tpu::TPUEmbeddingConfiguration::Mode mode) {
   }
 }
 
-// Whether the features are those that Populate derives from a table dialect.
-bool FeaturesAreDerived(const tpu::TPUEmbeddingConfiguration& proto) {
-  const int num_tables = proto.table_descriptor_size();
-  if (proto.feature_descriptor_size() != num_tables) return false;
-  for (int t = 0; t < num_tables; ++t) {
-    const auto& table = proto.table_descriptor(t);
-    const auto& feature = proto.feature_descriptor(t);
-    if (feature.name() != table.name() || feature.table_id() != t ||
-        feature.input_shape_size() != 1 ||
-        feature.input_shape(0) != int64_t{proto.batch_size_per_tensor_core()} *
-                                      table.num_features()) {
-      return false;
-    }
-  }
-  return true;
+// Ends a serialized proto whose features were derived from a table dialect,
+// which could have been written by hand just so. To a parser it is a field that
+// no release knows, 2^29 - 1, with value 1.
+constexpr char kFeaturesAreDerived[] = "\xf8\xff\xff\xff\x0f\x01";
+
+bool EndsWith(const std::string& text, const std::string& end) {
+  return text.size() >= end.size() &&
+         text.compare(text.size() - end.size(), end.size(), end) == 0;
 }
 
 }  // namespace
@@ -275,15 +268,15 @@ StatusOr<EngineConfig> ParsePopulatedConfig(const std::string& serialized) {
   return config;
 }
 
-void WritePopulatedFields(const EngineConfig& populated,
-                          tpu::TPUEmbeddingConfiguration& proto) {
+std::string SerializePopulated(const EngineConfig& populated,
+                               tpu::TPUEmbeddingConfiguration proto) {
   if (populated.feature_dialect) {
     proto.set_batch_size_per_tensor_core(populated.batch_size_per_tensor_core);
     for (int t = 0; t < proto.table_descriptor_size(); ++t) {
       proto.mutable_table_descriptor(t)->set_num_features(
           populated.tables[t].num_features);
     }
-    return;
+    return proto.SerializeAsString();
   }
   for (const FeatureConfig& feature : populated.features) {
     auto* descriptor = proto.add_feature_descriptor();
@@ -291,20 +284,30 @@ void WritePopulatedFields(const EngineConfig& populated,
     descriptor->set_table_id(feature.table_id);
     for (int64_t size : feature.input_shape) descriptor->add_input_shape(size);
   }
+  return proto.SerializeAsString() + kFeaturesAreDerived;
 }
 
-void ClearPopulatedFields(tpu::TPUEmbeddingConfiguration& proto) {
-  const bool populated = proto.feature_descriptor_size() > 0 &&
-                         proto.batch_size_per_tensor_core() > 0;
-  if (!populated) return;
-  if (FeaturesAreDerived(proto)) {
+StatusOr<tpu::TPUEmbeddingConfiguration> ParseUnpopulated(
+    const std::string& serialized) {
+  const std::string derived = kFeaturesAreDerived;
+  if (EndsWith(serialized, derived)) {
+    TF_EMBED_ASSIGN_OR_RETURN(
+        tpu::TPUEmbeddingConfiguration proto,
+        ParseConfigProto(
+            serialized.substr(0, serialized.size() - derived.size())));
     proto.clear_feature_descriptor();
-    return;
+    return proto;
   }
-  proto.clear_batch_size_per_tensor_core();
-  for (auto& table : *proto.mutable_table_descriptor()) {
-    table.clear_num_features();
+  TF_EMBED_ASSIGN_OR_RETURN(tpu::TPUEmbeddingConfiguration proto,
+                            ParseConfigProto(serialized));
+  if (proto.feature_descriptor_size() > 0 &&
+      proto.batch_size_per_tensor_core() > 0) {
+    proto.clear_batch_size_per_tensor_core();
+    for (auto& table : *proto.mutable_table_descriptor()) {
+      table.clear_num_features();
+    }
   }
+  return proto;
 }
 
 }  // namespace tf_embed

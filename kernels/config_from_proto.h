@@ -27,14 +27,16 @@ StatusOr<EngineConfig> ConfigFromProto(
 // Parsed, converted and populated.
 StatusOr<EngineConfig> ParsePopulatedConfig(const std::string& serialized);
 
-// Writes what Populate derived into the proto it came from, so that it has
-// both the fields of the table dialect and those of the feature dialect.
-void WritePopulatedFields(const EngineConfig& populated,
-                          tensorflow::tpu::TPUEmbeddingConfiguration& proto);
+// The proto with what Populate derived from it, serialized: it has both the
+// fields of the table dialect and those of the feature dialect.
+std::string SerializePopulated(
+    const EngineConfig& populated,
+    tensorflow::tpu::TPUEmbeddingConfiguration proto);
 
-// Takes the derived fields out again. Does nothing to a proto that was never
-// populated.
-void ClearPopulatedFields(tensorflow::tpu::TPUEmbeddingConfiguration& proto);
+// Parses, and takes the derived fields out again. One that was never populated
+// is taken as it is.
+StatusOr<tensorflow::tpu::TPUEmbeddingConfiguration> ParseUnpopulated(
+    const std::string& serialized);
 
 }  // namespace tf_embed
 

@@ -45,32 +45,45 @@ Proto FeatureDialect() {
   return proto;
 }
 
-// Adds what Populate derives.
-Proto Populated(Proto proto) {
-  StatusOr<EngineConfig> config = ConfigFromProto(proto);
-  EXPECT_TRUE(config.ok());
-  EXPECT_TRUE(Populate(*config).ok());
-  WritePopulatedFields(*config, proto);
+// Features that could as well have been derived from a table dialect.
+Proto FeaturesNamedAsTheirTables() {
+  Proto proto = TwoTables();
+  for (int t = 0; t < 2; ++t) {
+    auto* feature = proto.add_feature_descriptor();
+    feature->set_name(proto.table_descriptor(t).name());
+    feature->set_table_id(t);
+    feature->add_input_shape(4);
+  }
   return proto;
 }
 
+std::string Populated(const Proto& proto) {
+  StatusOr<EngineConfig> config = ConfigFromProto(proto);
+  EXPECT_TRUE(config.ok());
+  EXPECT_TRUE(Populate(*config).ok());
+  return SerializePopulated(*config, proto);
+}
+
 TEST(ConfigFromProtoTest, PopulatedFieldsComeAndGo) {
-  for (const Proto& proto : {TableDialect(), FeatureDialect()}) {
-    Proto changed = Populated(proto);
-    EXPECT_NE(changed.SerializeAsString(), proto.SerializeAsString());
-    EXPECT_GT(changed.batch_size_per_tensor_core(), 0);
-    EXPECT_EQ(changed.feature_descriptor_size(), 2);
-    EXPECT_GT(changed.table_descriptor(1).num_features(), 0);
-    ClearPopulatedFields(changed);
-    EXPECT_EQ(changed.SerializeAsString(), proto.SerializeAsString());
+  for (const Proto& proto :
+       {TableDialect(), FeatureDialect(), FeaturesNamedAsTheirTables()}) {
+    const std::string populated = Populated(proto);
+    Proto parsed;
+    ASSERT_TRUE(parsed.ParseFromString(populated));
+    EXPECT_GT(parsed.batch_size_per_tensor_core(), 0);
+    EXPECT_EQ(parsed.feature_descriptor_size(), 2);
+    EXPECT_GT(parsed.table_descriptor(1).num_features(), 0);
+    const StatusOr<Proto> unpopulated = ParseUnpopulated(populated);
+    ASSERT_TRUE(unpopulated.ok());
+    EXPECT_EQ(unpopulated->SerializeAsString(), proto.SerializeAsString());
   }
 }
 
-TEST(ConfigFromProtoTest, ClearingLeavesOtherProtosAlone) {
-  for (const Proto& proto : {TableDialect(), FeatureDialect(), Proto()}) {
-    Proto changed = proto;
-    ClearPopulatedFields(changed);
-    EXPECT_EQ(changed.SerializeAsString(), proto.SerializeAsString());
+TEST(ConfigFromProtoTest, WhatWasNeverPopulatedIsTakenAsItIs) {
+  for (const Proto& proto : {TableDialect(), FeatureDialect()}) {
+    const StatusOr<Proto> parsed = ParseUnpopulated(proto.SerializeAsString());
+    ASSERT_TRUE(parsed.ok());
+    EXPECT_EQ(parsed->SerializeAsString(), proto.SerializeAsString());
   }
 }
 

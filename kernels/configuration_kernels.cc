@@ -3,7 +3,7 @@
 // own life means for the engine.
 
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "kernels/config_from_proto.h"
 #include "kernels/engine_setup.h"
@@ -58,7 +58,7 @@ class ConfigureTPUEmbeddingOp : public OpKernel {
 //               -> finalize
 //
 // moves two things between hosts. Here, with one host:
-//   common_config: the serialized populated config;
+//   common_config: what SerializePopulated gives;
 //   the other blobs: a prefix that says which op made them, and the
 //     common_config they were made for, so that Finalize can refuse blobs of
 //     another chain.
@@ -117,8 +117,9 @@ class ExecuteTPUEmbeddingPartitionerOp : public OpKernel {
     StatusOr<EngineConfig> config = ConfigFromProto(*proto);
     OP_REQUIRES_OK(ctx, ToAbsl(config.status()));
     OP_REQUIRES_OK(ctx, ToAbsl(Populate(*config)));
-    WritePopulatedFields(*config, *proto);
-    OP_REQUIRES_OK(ctx, SetStringOutput(ctx, 0, proto->SerializeAsString()));
+    OP_REQUIRES_OK(
+        ctx, SetStringOutput(
+                 ctx, 0, SerializePopulated(*config, *std::move(proto))));
   }
 
  private:
@@ -158,8 +159,9 @@ class ConfigureTPUEmbeddingHostOp : public OpKernel {
       : OpKernel(ctx) {
     std::string config;
     OP_REQUIRES_OK(ctx, ctx->GetAttr("config", &config));
-    // May be populated already, so only its form is checked.
-    OP_REQUIRES_OK(ctx, ToAbsl(ParseConfigProto(config).status()));
+    StatusOr<std::string> tables = TablesOf(config);
+    OP_REQUIRES_OK(ctx, ToAbsl(tables.status()));
+    tables_ = *std::move(tables);
   }
 
   void Compute(OpKernelContext* ctx) override {
@@ -169,9 +171,31 @@ class ConfigureTPUEmbeddingHostOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ReadScalar(ctx, 1, "memory_config", &memory_config));
     OP_REQUIRES_OK(ctx,
                    ToAbsl(CheckMemoryConfig(memory_config, common_config)));
+    const StatusOr<std::string> tables = TablesOf(common_config);
+    OP_REQUIRES_OK(ctx, ToAbsl(tables.status()));
+    OP_REQUIRES(ctx, *tables == tables_,
+                absl::InvalidArgumentError(
+                    "common_config was made for other tables than those of "
+                    "the config attribute"));
     OP_REQUIRES_OK(ctx,
                    SetStringOutput(ctx, 0, kNetworkPrefix + common_config));
   }
+
+ private:
+  // The tables of a config, serialized. The config may be populated or not, so
+  // features and batch sizes say nothing.
+  static StatusOr<std::string> TablesOf(const std::string& config) {
+    TF_EMBED_ASSIGN_OR_RETURN(const TPUEmbeddingConfiguration proto,
+                              ParseConfigProto(config));
+    TPUEmbeddingConfiguration tables;
+    *tables.mutable_table_descriptor() = proto.table_descriptor();
+    for (auto& table : *tables.mutable_table_descriptor()) {
+      table.clear_num_features();
+    }
+    return tables.SerializeAsString();
+  }
+
+  std::string tables_;
 };
 
 class ConnectTPUEmbeddingHostsOp : public OpKernel {
@@ -200,9 +224,8 @@ class FinalizeTPUEmbeddingOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ReadScalar(ctx, 1, "memory_config", &memory_config));
     OP_REQUIRES_OK(ctx,
                    ToAbsl(CheckMemoryConfig(memory_config, common_config)));
-    StatusOr<TPUEmbeddingConfiguration> proto = ParseConfigProto(common_config);
+    StatusOr<TPUEmbeddingConfiguration> proto = ParseUnpopulated(common_config);
     OP_REQUIRES_OK(ctx, ToAbsl(proto.status()));
-    ClearPopulatedFields(*proto);
     TfExecutor executor(ctx);
     OP_REQUIRES_OK(
         ctx, ToAbsl(ConfigureEngine(proto->SerializeAsString(), executor)));
@@ -231,14 +254,12 @@ class IsTPUEmbeddingInitializedOp : public OpKernel {
   std::string config_;
 };
 
-// The devices that stand for TPU cores: those of the kernel's own type, or the
-// TPU devices where the kernel runs on their system device.
+// The devices that stand for TPU cores: those of the kernel's own type.
 int NumCoreDevices(OpKernelContext* ctx) {
   const auto* library = ctx->function_library();
   if (library == nullptr || library->device_mgr() == nullptr) return 1;
-  const std::string& own_type = ctx->device()->parsed_name().type;
   const int count = library->device_mgr()->NumDeviceType(
-      own_type == "TPU_SYSTEM" ? "TPU" : own_type);
+      ctx->device()->parsed_name().type);
   return count > 0 ? count : 1;
 }
 

@@ -41,18 +41,19 @@ Status ConfigureEngine(const std::string& serialized_config,
   TF_EMBED_ASSIGN_OR_RETURN(
       EnginePlan plan, Engine::Plan(std::move(config), ActiveEngine().get()));
   // The old tables go before the new ones come: both need not fit.
-  SetActiveEngine(nullptr);
+  const char* const reason = "the TPU system was configured again";
+  SetActiveEngine(nullptr, reason);
   TF_EMBED_ASSIGN_OR_RETURN(std::shared_ptr<Engine> engine,
                             Engine::Create(std::move(plan), options, executor));
   origin.engine = engine;
   origin.canonical_config = proto.SerializeAsString();
-  SetActiveEngine(std::move(engine));
+  SetActiveEngine(std::move(engine), reason);
   return OkStatus();
 }
 
 void TearDownEngine() {
   std::lock_guard<std::mutex> lock(TheOrigin().mutex);
-  SetActiveEngine(nullptr);
+  SetActiveEngine(nullptr, "the TPU system was shut down");
 }
 
 bool IsConfigured(const std::string& serialized_config) {

@@ -10,12 +10,6 @@
 namespace tf_embed {
 namespace {
 
-// Leaked: kernels may be asked for until the process is gone.
-std::vector<KernelEntry>& MutableKernels() {
-  static auto* kernels = new std::vector<KernelEntry>;
-  return *kernels;
-}
-
 bool HasKernel(const std::string& op, const std::string& device_type) {
   const tensorflow::KernelList registered =
       tensorflow::GetRegisteredKernelsForOp(op);
@@ -43,13 +37,8 @@ std::vector<std::string> RegisterMissingKernels(
   return registered;
 }
 
-const std::vector<KernelEntry>& AllKernels() { return MutableKernels(); }
-
-KernelTable::KernelTable(std::vector<KernelEntry> entries) {
+KernelTable::KernelTable(const std::vector<KernelEntry>& entries) {
   RegisterMissingKernels(tensorflow::DEVICE_CPU, entries);
-  for (KernelEntry& entry : entries) {
-    MutableKernels().push_back(std::move(entry));
-  }
 }
 
 }  // namespace tf_embed

@@ -30,14 +30,11 @@ struct KernelEntry {
 std::vector<std::string> RegisterMissingKernels(
     const std::string& device_type, const std::vector<KernelEntry>& entries);
 
-// Every kernel that a KernelTable has named so far.
-const std::vector<KernelEntry>& AllKernels();
-
 // A file's table of kernels. Registers them for the CPU when the plugin is
-// loaded, and adds them to AllKernels() for other devices to pick up.
+// loaded.
 class KernelTable {
  public:
-  explicit KernelTable(std::vector<KernelEntry> entries);
+  explicit KernelTable(const std::vector<KernelEntry>& entries);
 };
 
 }  // namespace tf_embed

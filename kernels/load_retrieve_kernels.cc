@@ -380,14 +380,14 @@ class LoadAllOp : public OpKernel {
     for (int t = 0; t < attrs_.num_tables(); ++t) {
       TF_EMBED_ASSIGN_OR_RETURN(tables[t], VariablesOf(ctx, config, t));
     }
-    TfExecutor executor(ctx);
+    std::vector<LoadedTable> loaded;
     for (int t = 0; t < attrs_.num_tables(); ++t) {
       const TensorShape& shape = ctx->input(attrs_.IndexOf(0, t)).shape();
-      TF_EMBED_RETURN_IF_ERROR(engine->Load(t, attrs_.shard(), tables[t],
-                                            shape.dim_size(0),
-                                            shape.dim_size(1), executor));
+      loaded.push_back(
+          {t, tables[t], shape.dim_size(0), shape.dim_size(1)});
     }
-    return OkStatus();
+    TfExecutor executor(ctx);
+    return engine->LoadTables(attrs_.shard(), loaded, executor);
   }
 
   AllTablesAttrs attrs_;
@@ -408,13 +408,15 @@ class RetrieveAllOp : public OpKernel {
     TF_EMBED_ASSIGN_OR_RETURN(const std::shared_ptr<Engine> engine,
                               attrs_.ActiveEngine());
     TraceMe trace("TfEmbedRetrieveAll");
-    TfExecutor executor(ctx);
     const EngineConfig& config = engine->config();
+    std::vector<std::vector<float*>> tables(attrs_.num_tables());
+    std::vector<RetrievedTable> retrieved;
     for (int t = 0; t < attrs_.num_tables(); ++t) {
       TF_EMBED_ASSIGN_OR_RETURN(const StateVariables state,
                                 StateVariablesOf(config.tables[t]));
       const TensorShape shape = ShardShape(config, t, attrs_.shard());
-      std::vector<float*> variables(state.num_stored);
+      std::vector<float*>& variables = tables[t];
+      variables.resize(state.num_stored);
       for (int i = 0; i < kNumStateVariables; ++i) {
         Tensor* output = nullptr;
         TF_EMBED_RETURN_IF_ERROR(FromAbsl(ctx->allocate_output(
@@ -426,10 +428,10 @@ class RetrieveAllOp : public OpKernel {
           output->flat<float>().setConstant(kUntouchedGradient);
         }
       }
-      TF_EMBED_RETURN_IF_ERROR(
-          engine->Retrieve(t, attrs_.shard(), variables, executor));
+      retrieved.push_back({t, variables});
     }
-    return OkStatus();
+    TfExecutor executor(ctx);
+    return engine->RetrieveTables(attrs_.shard(), retrieved, executor);
   }
 
   AllTablesAttrs attrs_;

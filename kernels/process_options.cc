@@ -14,7 +14,8 @@ constexpr double kLongestSeconds = 3.15e9;
 
 int64_t NanosecondsOf(double seconds) {
   if (!(seconds > 0)) return 0;  // NaN included
-  return std::llround(std::fmin(seconds, kLongestSeconds) * 1e9);
+  // Up: 0 would be no limit.
+  return std::llround(std::ceil(std::fmin(seconds, kLongestSeconds) * 1e9));
 }
 
 constexpr char kTimeoutVariable[] = "TF_EMBED_RECV_TIMEOUT_S";

@@ -98,7 +98,8 @@ void ReceiveBatches(OpKernelContext* ctx, const std::shared_ptr<Engine>& engine,
         [ready, shared] { ready(std::move(*shared)); });
   };
   const int64_t ticket =
-      engine->ReceiveAsync(cores, RecvTimeout(), std::move(done));
+      engine->ReceiveAsync({cores, ctx->step_id()}, RecvTimeout(),
+                           std::move(done));
   // From here on the context may be gone.
   waiting->in_call = false;
   waiting->SetTicket(ticket);
@@ -201,8 +202,8 @@ Status SendGradients(OpKernelContext* ctx, Engine& engine, CoreRange cores,
     learning_rates[k] = ctx->input(num_gradients + k).scalar<float>()();
   }
   TfExecutor executor(ctx);
-  return engine.Send(cores, gradients, std::move(tensors), learning_rates,
-                     batches, executor);
+  return engine.Send({cores, ctx->step_id()}, gradients, std::move(tensors),
+                     learning_rates, batches, executor);
 }
 
 }  // namespace tf_embed

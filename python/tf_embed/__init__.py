@@ -5,6 +5,7 @@ CPU: `tf.raw_ops.RecvTPUEmbeddingActivations` and its family then run where
 there is no TPU.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 # First, because it says which TensorFlow is missing.
@@ -13,6 +14,7 @@ from tf_embed._loader import load
 # isort: split
 from tf_embed import _activations_gradient, raw_ops, training, virtual_tpu
 from tf_embed._process import (
+    discard_batches,
     recv_timeout,
     set_prune_negative_ids,
     set_recv_timeout,
@@ -31,6 +33,7 @@ from tf_embed.serving import (
 )
 
 if TYPE_CHECKING:
+    from tf_embed import xla as xla
     from tf_embed._stats_callback import StatsCallback
 
 __all__ = [
@@ -40,6 +43,7 @@ __all__ = [
     "TPUEmbeddingForServing",
     "TPUEmbeddingV0",
     "__version__",
+    "discard_batches",
     "load",
     "quantize",
     "raw_ops",
@@ -56,13 +60,17 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # What needs Keras is imported when it is used.
+    # What needs Keras, and what few need, is imported when it is used.
     if name == "StatsCallback":
         from tf_embed._stats_callback import StatsCallback
 
         return StatsCallback
+    if name == "xla":
+        return importlib.import_module("tf_embed.xla")
     raise AttributeError(f"module 'tf_embed' has no attribute '{name}'")
 
 
 load()
 _activations_gradient.register()
+if virtual_tpu.num_cores():
+    virtual_tpu.map_unnamed_tpu()

@@ -97,7 +97,7 @@ def check(serialized: bytes, argument: str = "config") -> ConfigSummary:
         parameters = table.optimization_parameters
         if parameters.learning_rate.HasField("dynamic"):
             tags.add(parameters.learning_rate.dynamic.tag)
-        if parameters.frequency_aware_adagrad.HasField("step_counter"):
+        if parameters.HasField("frequency_aware_adagrad"):
             tags.add(parameters.frequency_aware_adagrad.step_counter.tag)
     features = tuple(feature.table_id for feature in config.feature_descriptor)
     return ConfigSummary(

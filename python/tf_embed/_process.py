@@ -45,6 +45,28 @@ def shutdown(reason: str = "tf_embed.shutdown() was called") -> bool:
     return _engine.shutdown(reason)
 
 
+def discard_batches() -> int:
+    """Drops the batches of steps that did not come to their end.
+
+    A training step that fails between its Recv and its Send leaves the engine
+    with a batch that waits for gradients, and other cores with a step that is
+    sent in part; the next Send is then refused. This drops all batches that
+    were enqueued, or received and not sent, on all cores, so that training can
+    go on with the next batch that is enqueued. Tables and slot variables keep
+    what complete steps have made of them.
+
+    Returns:
+      How many batches were dropped.
+
+    Example:
+
+    >>> import tf_embed
+    >>> tf_embed.discard_batches()
+    0
+    """
+    return _engine.discard_batches()
+
+
 def set_recv_timeout(seconds: float | None) -> None:
     """Limits how long an op waits for its batch, for the whole process.
 

@@ -2,6 +2,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -18,6 +19,7 @@ namespace {
 struct Plugin {
   decltype(&TfEmbed_EngineStats) engine_stats;
   decltype(&TfEmbed_Shutdown) shutdown;
+  decltype(&TfEmbed_DiscardBatches) discard_batches;
   decltype(&TfEmbed_SimdTarget) simd_target;
   // Of kernels/process_options.h, which is not included because its target
   // would bring the settings themselves.
@@ -39,6 +41,7 @@ struct Plugin {
     }
     Find(library, "TfEmbed_EngineStats", &engine_stats);
     Find(library, "TfEmbed_Shutdown", &shutdown);
+    Find(library, "TfEmbed_DiscardBatches", &discard_batches);
     Find(library, "TfEmbed_SimdTarget", &simd_target);
     Find(library, "TfEmbed_RecvTimeoutSeconds", &recv_timeout);
     Find(library, "TfEmbed_SetRecvTimeoutSeconds", &set_recv_timeout);
@@ -76,9 +79,15 @@ bool Shutdown(const std::string& reason) {
   return Plugin::Get().shutdown(reason.c_str()) != 0;
 }
 
+int64_t DiscardBatches() {
+  py::gil_scoped_release release;
+  return Plugin::Get().discard_batches();
+}
+
 PYBIND11_MODULE(_engine, module) {
   module.def("stats", &EngineStats);
   module.def("shutdown", &Shutdown, py::arg("reason"));
+  module.def("discard_batches", &DiscardBatches);
   module.def("simd_target", [] { return Plugin::Get().simd_target(); });
   module.def("recv_timeout", [] { return Plugin::Get().recv_timeout(); });
   module.def(

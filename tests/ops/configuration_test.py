@@ -90,7 +90,6 @@ def _clear(field: str) -> Change:
     return lambda message: message.ClearField(field)
 
 
-_SGD = "table_descriptor.0.optimization_parameters"
 _MODE = (
     "TPUEmbeddingConfiguration.mode is INVALID.  Must be INFERENCE, TRAINING, or "
     "BACKWARD_PASS_ONLY"
@@ -370,6 +369,32 @@ def test_Chain_ConfiguresTheEngine(dialect: str, finalize: str) -> None:
         assert [o.dtype for o in outputs] == [tf.string, tf.string]
     small_model.load(config)
     small_model.assert_works(config)
+
+
+# What could as well have been derived from a table dialect.
+def test_Chain_KeepsFeaturesThatAreNamedAsTheirTables() -> None:
+    config = small_model.feature_config()
+    del config.feature_descriptor[:]
+    for t, table in enumerate(config.table_descriptor):
+        config.feature_descriptor.add(name=table.name, table_id=t, input_shape=[4])
+    _run_chain(config, "FinalizeTPUEmbedding")
+    assert _is_initialized(config.SerializeToString())
+
+
+def test_Chain_HostNeedsTheTablesOfTheCommonConfig() -> None:
+    config = small_model.feature_config()
+    common = harness.op(
+        "ExecuteTPUEmbeddingPartitioner", config=config.SerializeToString()
+    )
+    memory = harness.op("ConfigureTPUEmbeddingMemory", common_config=common)
+    config.table_descriptor[0].vocabulary_size += 1
+    with raises(_INVALID, "other tables"):
+        harness.op(
+            "ConfigureTPUEmbeddingHost",
+            common_config=common,
+            memory_config=memory,
+            config=config.SerializeToString(),
+        )
 
 
 def test_Partitioner_ReturnsThePopulatedConfig() -> None:

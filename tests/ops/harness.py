@@ -85,6 +85,7 @@ def library() -> ctypes.CDLL:
     loaded = ctypes.CDLL(path)
     loaded.TfEmbed_SetRecvTimeoutSeconds.argtypes = [ctypes.c_double]
     loaded.TfEmbed_RecvTimeoutSeconds.restype = ctypes.c_double
+    loaded.TfEmbed_DiscardBatches.restype = ctypes.c_int64
     return loaded
 
 

@@ -1,12 +1,13 @@
 """Load and Retrieve: every optimizer, shards, LoadAll, what they refuse."""
 
+import threading
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.ops import harness
+from tests.ops import harness, small_model
 from tests.ops.harness import raises
 from tests.reference import cases
 from tests.reference.engine import Engine
@@ -175,6 +176,39 @@ def test_LoadAll_IsAllOrNothing() -> None:
     with raises(_INVALID, "'second'", "accumulators", "[12,6]", "[13,6]"):
         harness.load_all(config, [good, bad])
     assert not harness.retrieve(config, 0)[0].any()
+
+
+def test_RetrieveAll_ShowsOneStep() -> None:
+    config = small_model.table_config()
+    for table in config.table_descriptor:
+        table.vocabulary_size, table.dimension = 50_000, 8
+        table.num_features = 1
+        table.optimization_parameters.CopyFrom(
+            config.table_descriptor[0].optimization_parameters
+        )
+    harness.configure(config)
+    stop = threading.Event()
+
+    def train() -> None:
+        while not stop.is_set():
+            harness.op(
+                "EnqueueTPUEmbeddingIntegerBatch",
+                batch=[np.zeros(2, np.int32)] * 2,
+                mode_override="train",
+                device_ordinal=0,
+            )
+            harness.recv(config)
+            harness.send(config, [np.ones((2, 8), np.float32)] * 2, [])
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        for _ in range(50):
+            first, second = (t[0][0, 0] for t in harness.tables_of(config))
+            assert first == second
+    finally:
+        stop.set()
+        thread.join(30)
 
 
 def _load_all_arguments(config: Any) -> dict[str, list[np.ndarray]]:

@@ -103,6 +103,41 @@ def test_TwoBatchesMayWaitForGradients_OldestFirst(config: Any) -> None:
     )
 
 
+def _step_function(config: Any) -> Any:
+    """A step that fails between Recv and Send where it is not given `good`."""
+
+    @tf.function
+    def step(good: tf.Tensor) -> tf.Tensor:
+        activations = harness.recv(config)
+        with tf.control_dependencies(activations):
+            check = tf.debugging.Assert(good, ["bad"])
+        with tf.control_dependencies([check]):
+            _send(config)
+        return activations[0]
+
+    return step
+
+
+def test_StepThatFailedIsNotMistakenForTheNext(config: Any) -> None:
+    step = _step_function(config)
+    small_model.enqueue()
+    step(True)
+    small_model.enqueue()
+    with raises(errors.InvalidArgumentError, "bad"):
+        step(False)
+    small_model.enqueue()
+    with raises(
+        errors.FailedPreconditionError, "training batch 1", "discard_batches()"
+    ):
+        step(True)
+    small_model.enqueue()
+    assert harness.library().TfEmbed_DiscardBatches() == 3
+    small_model.enqueue()
+    before = small_model.activations()[0]
+    np.testing.assert_array_equal(step(True), before - 1)
+    small_model.assert_tables(config, small_model.parameters_after(2), rtol=2**-22)
+
+
 def test_InferenceBatchesMayComeBetween(config: Any) -> None:
     small_model.enqueue("train")
     harness.recv(config)
@@ -340,6 +375,7 @@ def test_Recv_ThatWaitsIsAbortedWhenTheEngineGoes(config: Any, how: str) -> None
         harness.configure(config)
     thread.join(30)
     assert isinstance(result[0], errors.AbortedError), result
+    assert how.replace("configure", "configured") in str(result[0])
 
 
 def test_Recv_HonoursCancellation(config: Any) -> None:

@@ -118,6 +118,16 @@ def test_import_does_not_need_keras():
     assert result.stdout.strip() == "False", result.stderr
 
 
+def test_xla_is_imported_when_it_is_used():
+    result = testing.run_python("""
+        import sys
+        import tf_embed
+        print("tf_embed.xla" in sys.modules)
+        print(tf_embed.xla.tpu_cost.__name__, "jax" in sys.modules)
+    """)
+    assert result.stdout.split() == ["False", "tpu_cost", "False"], result.stderr
+
+
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'tf_embed' has no attribute 'nonsense'"):
         tf_embed.nonsense  # noqa: B018

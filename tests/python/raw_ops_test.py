@@ -237,6 +237,19 @@ def test_learning_rate_count_is_checked():
         )
 
 
+def test_step_counter_is_a_learning_rate_though_it_is_not_set():
+    config = testing.table_config()
+    config.table_descriptor[
+        0
+    ].optimization_parameters.frequency_aware_adagrad.SetInParent()
+    with pytest.raises(ValueError, match="the config has 1 dynamic"):
+        raw_ops.SendTPUEmbeddingGradients(
+            inputs=[tf.zeros([8, 2]), tf.zeros([4, 4])],
+            learning_rates=[],
+            config=config,
+        )
+
+
 def test_table_count_of_retrieve_all_is_checked():
     with pytest.raises(ValueError, match="NumTables is 3, but the config has 2 tables"):
         raw_ops.RetrieveAllTPUEmbeddingParameters(

@@ -172,6 +172,17 @@ def test_shutdown_ends_a_wait_with_its_reason():
     assert "the test is over" in raised[0].message
 
 
+def test_discarded_batches_are_counted():
+    assert tf_embed.discard_batches() == 0  # without an engine
+    config = testing.feature_config()
+    raw_ops.ConfigureTPUEmbedding(config=config)
+    for _ in range(3):
+        _enqueue()
+    _recv(config)
+    assert tf_embed.discard_batches() == 3
+    assert tf_embed.stats().queue_depth == [0]
+
+
 def test_recv_timeout():
     config = testing.feature_config()
     raw_ops.ConfigureTPUEmbedding(config=config)

@@ -1,6 +1,7 @@
 #include "tf_embed/base/aligned_buffer.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -8,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "tf_embed/base/memory_info.h"
 
@@ -23,18 +25,11 @@ int64_t RoundUp(int64_t bytes, int64_t unit) {
   return (bytes + unit - 1) / unit * unit;
 }
 
-// Whether `bytes` more fit beside what is mapped already. Pages that were
-// mapped and never touched are missing from the machine's count of used memory
-// but will be wanted; those touched are in the resident size of the process.
 Status CheckFits(int64_t bytes) {
-  const int64_t mapped = total_mapped_bytes.load(std::memory_order_relaxed);
-  const int64_t available = AvailableMemoryBytes();
-  const int64_t untouched =
-      std::max<int64_t>(mapped - ResidentMemoryBytes(), 0);
-  if (bytes <= available - untouched) return OkStatus();
+  const int64_t available = AlignedBuffer::AvailableBytes();
+  if (bytes <= available) return OkStatus();
   return ResourceExhausted("cannot allocate ", bytes, " bytes: only ",
-                           std::max<int64_t>(available - untouched, 0),
-                           " bytes of memory are available");
+                           available, " bytes of memory are available");
 }
 
 // `bytes` zero bytes that begin on a huge page; null if the kernel refuses.
@@ -57,6 +52,34 @@ void* MapHugePages(int64_t bytes) {
 }
 
 }  // namespace
+
+// Pages that were mapped and never touched are missing from the machine's count
+// of used memory but will be wanted; those touched are in the resident size of
+// the process.
+int64_t AlignedBuffer::AvailableBytes(const MappedMemory& freed) {
+  constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
+  const int64_t available = AvailableMemoryBytes();
+  if (available > kUnlimited - freed.resident_bytes) return kUnlimited;
+  const int64_t mapped =
+      total_mapped_bytes.load(std::memory_order_relaxed) - freed.bytes;
+  const int64_t resident = ResidentMemoryBytes() - freed.resident_bytes;
+  const int64_t untouched = std::max<int64_t>(mapped - resident, 0);
+  return std::max<int64_t>(available + freed.resident_bytes - untouched, 0);
+}
+
+MappedMemory AlignedBuffer::Mapped() const {
+  MappedMemory memory{mapped_bytes_, 0};
+  const int64_t page_bytes = sysconf(_SC_PAGESIZE);
+  std::vector<unsigned char> pages(kHugePageBytes / page_bytes);
+  char* const begin = reinterpret_cast<char*>(data_);
+  for (int64_t i = 0; i < mapped_bytes_; i += kHugePageBytes) {
+    if (mincore(begin + i, kHugePageBytes, pages.data()) != 0) continue;
+    for (const unsigned char page : pages) {
+      memory.resident_bytes += (page & 1) * page_bytes;
+    }
+  }
+  return memory;
+}
 
 StatusOr<AlignedBuffer> AlignedBuffer::Create(int64_t num_floats) {
   // Leaves room to round up without overflow.

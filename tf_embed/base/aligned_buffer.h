@@ -9,6 +9,18 @@
 
 namespace tf_embed {
 
+// Memory of buffers that have pages of their own.
+struct MappedMemory {
+  int64_t bytes = 0;
+  int64_t resident_bytes = 0;  // of pages that were touched
+
+  MappedMemory& operator+=(const MappedMemory& other) {
+    bytes += other.bytes;
+    resident_bytes += other.resident_bytes;
+    return *this;
+  }
+};
+
 // An array of floats for tables and slot variables: all zero at first, 64-byte
 // aligned. A large one lies on huge pages where the system has them (1.4-1.6x
 // faster lookups than on 4 KB pages) and takes up memory only as it is touched.
@@ -21,6 +33,10 @@ class AlignedBuffer {
   // is an error here, not the end of the process at some later touch.
   static StatusOr<AlignedBuffer> Create(int64_t num_floats);
 
+  // How many bytes Create could still give, once all buffers of `freed` are
+  // gone.
+  static int64_t AvailableBytes(const MappedMemory& freed = {});
+
   AlignedBuffer() = default;  // empty
   ~AlignedBuffer();
   AlignedBuffer(AlignedBuffer&& other) noexcept;
@@ -29,6 +45,7 @@ class AlignedBuffer {
   float* data() { return data_; }
   const float* data() const { return data_; }
   int64_t size() const { return size_; }
+  MappedMemory Mapped() const;
   Span<float> span() { return Span<float>(data_, size_); }
   Span<const float> span() const { return Span<const float>(data_, size_); }
 

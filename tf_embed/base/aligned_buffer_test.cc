@@ -1,5 +1,6 @@
 #include "tf_embed/base/aligned_buffer.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <utility>
@@ -79,6 +80,24 @@ TEST(AlignedBufferTest, UntouchedBuffersCountAgainstTheMemory) {
     buffers.push_back(std::move(buffer).value());
   }
   FAIL() << "eight quarters of the memory were handed out";
+}
+
+TEST(AlignedBufferTest, WhatIsFreedCountsWhetherTouchedOrNot) {
+  const int64_t available = AvailableMemoryBytes();
+  if (available == std::numeric_limits<int64_t>::max()) GTEST_SKIP();
+  // More than the process has touched otherwise, which hides what is not.
+  StatusOr<AlignedBuffer> buffer =
+      AlignedBuffer::Create(available / 2 / sizeof(float));
+  ASSERT_TRUE(buffer.ok()) << buffer.status().message();
+  std::fill_n(buffer->data(), 1 << 24, 1.0f);
+  const MappedMemory mapped = buffer->Mapped();
+  EXPECT_GE(mapped.bytes, available / 2 - (2 << 20));
+  EXPECT_EQ(mapped.resident_bytes, (1 << 24) * sizeof(float));
+  const int64_t with = AlignedBuffer::AvailableBytes();
+  const int64_t without = AlignedBuffer::AvailableBytes(mapped);
+  constexpr int64_t kOfOthers = 512 << 20;  // memory moves meanwhile
+  EXPECT_NEAR(without - with, mapped.bytes, kOfOthers);
+  EXPECT_LE(without, available + kOfOthers);
 }
 
 TEST(AlignedBufferTest, AbsurdSizesAreErrors) {

@@ -31,9 +31,6 @@ class Span {
   constexpr T& back() const { return data_[size_ - 1]; }
   constexpr T* begin() const { return data_; }
   constexpr T* end() const { return data_ + size_; }
-  constexpr Span subspan(size_t offset, size_t size) const {
-    return Span(data_ + offset, size);
-  }
 
  private:
   T* data_ = nullptr;

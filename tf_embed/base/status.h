@@ -80,10 +80,6 @@ Status Aborted(const Pieces&... pieces) {
   return Status(StatusCode::kAborted, StrCat(pieces...));
 }
 template <typename... Pieces>
-Status DeadlineExceeded(const Pieces&... pieces) {
-  return Status(StatusCode::kDeadlineExceeded, StrCat(pieces...));
-}
-template <typename... Pieces>
 Status Internal(const Pieces&... pieces) {
   return Status(StatusCode::kInternal, StrCat(pieces...));
 }

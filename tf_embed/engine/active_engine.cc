@@ -1,5 +1,6 @@
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "tf_embed/engine/engine.h"
@@ -26,19 +27,16 @@ std::shared_ptr<Engine> ActiveEngine() {
   return slot.engine;
 }
 
-void SetActiveEngine(std::shared_ptr<Engine> engine) {
+void SetActiveEngine(std::shared_ptr<Engine> engine,
+                     const std::string& reason) {
   Slot& slot = ActiveSlot();
-  const bool replaced = engine != nullptr;
   {
     std::lock_guard<std::mutex> lock(slot.mutex);
     if (slot.engine == engine) return;
     std::swap(slot.engine, engine);
   }
   // Without the lock: callbacks of what waited may ask for the active engine.
-  if (engine != nullptr) {
-    engine->Shutdown(replaced ? "the TPU system was configured again"
-                              : "the TPU system was shut down");
-  }
+  if (engine != nullptr) engine->Shutdown(reason);
 }
 
 }  // namespace tf_embed

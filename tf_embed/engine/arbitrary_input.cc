@@ -41,6 +41,7 @@ Status PlaceCoordinates(const InputContext& context, const T* coordinates,
               "); the input shape is ", ShapeText(shape), ".");
         }
         cut_off = true;
+        continue;
       }
       position = position * shape[axis] + coordinate;
     }

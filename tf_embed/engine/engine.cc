@@ -79,22 +79,24 @@ class EngineImpl final : public Engine {
   }
 
   Status Enqueue(int core, Mode mode, const EnqueueRequest& request) override;
-  int64_t ReceiveAsync(CoreRange cores,
+  int64_t ReceiveAsync(const Caller& caller,
                        std::optional<std::chrono::nanoseconds> timeout,
                        ReceiveCallback done) override;
   void CancelReceive(int64_t ticket) override;
   Status Lookup(const ReceivedBatches& batches, Span<float* const> outputs,
                 Executor& executor) override;
-  Status Send(CoreRange cores, Span<const float* const> gradients,
+  Status Send(const Caller& caller, Span<const float* const> gradients,
               std::shared_ptr<void> keep_alive,
               Span<const float> learning_rates, const ReceivedBatches* batches,
               Executor& executor) override;
-  Status Load(int table, Shard shard, Span<const float* const> variables,
-              int64_t rows, int64_t dim, Executor& executor) override;
-  Status Retrieve(int table, Shard shard, Span<float* const> variables,
-                  Executor& executor) override;
+  StatusOr<int64_t> DiscardBatches(Executor& executor) override;
+  Status LoadTables(Shard shard, Span<const LoadedTable> tables,
+                    Executor& executor) override;
+  Status RetrieveTables(Shard shard, Span<const RetrievedTable> tables,
+                        Executor& executor) override;
   void Shutdown(const std::string& reason) override;
   EngineStats Stats() const override;
+  MappedMemory Mapped() const override;
 
  private:
   using Lock = std::unique_lock<std::mutex>;
@@ -108,6 +110,10 @@ class EngineImpl final : public Engine {
                                  Span<Pointer> variables) const;
   Status CheckGradients(Span<const float* const> gradients,
                         Span<const float> learning_rates) const;
+  float LearningRateOf(size_t table, Span<const float> learning_rates) const {
+    const LearningRate& rate = config_.tables[table].optimizer.learning_rate;
+    return rate.dynamic ? learning_rates[rate.tag] : rate.constant;
+  }
 
   // Ends a wait with `status`, if it has not ended yet.
   void EndReceive(int64_t ticket, StatusCode code);
@@ -124,7 +130,9 @@ class EngineImpl final : public Engine {
   const EngineOptions options_;
   const int num_learning_rates_;
 
-  FairSharedMutex tables_mutex_;  // of the floats that tables_ points to
+  // Of the floats that tables_ points to: whoever has it must see that the
+  // engine is running, since Shutdown releases them.
+  mutable FairSharedMutex tables_mutex_;
   std::vector<TableStorage> tables_;
 
   std::vector<TableCounters> counters_;        // per table
@@ -201,17 +209,17 @@ std::vector<Delivery> EngineImpl::TakeDeliveries(const Lock&) {
 }
 
 int64_t EngineImpl::ReceiveAsync(
-    CoreRange cores, std::optional<std::chrono::nanoseconds> timeout,
+    const Caller& caller, std::optional<std::chrono::nanoseconds> timeout,
     ReceiveCallback done) {
   Lock lock(mutex_);
   Status status = CheckRunning(lock);
-  if (status.ok()) status = CheckCores(cores);
+  if (status.ok()) status = CheckCores(caller.cores);
   if (!status.ok()) {
     lock.unlock();
     done(std::move(status));
     return 0;  // no waiter has this ticket
   }
-  const int64_t ticket = protocol_.AddWaiter(cores, std::move(done));
+  const int64_t ticket = protocol_.AddWaiter(caller, std::move(done));
   std::vector<Delivery> deliveries = TakeDeliveries(lock);
   if (timeout.has_value() && *timeout < kLongestTimeout &&
       protocol_.IsWaiting(ticket)) {
@@ -271,6 +279,8 @@ Status EngineImpl::Lookup(const ReceivedBatches& batches,
     TF_EMBED_RETURN_IF_ERROR(Flush(executor));
   }
 
+  std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   std::vector<LookupTask> tasks;
   tasks.reserve(batches.size() * num_features);
   for (size_t core = 0; core < batches.size(); ++core) {
@@ -291,10 +301,10 @@ Status EngineImpl::Lookup(const ReceivedBatches& batches,
     }
   }
   {
-    std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
     const WorkClock clock(&lookup_ns_);
     PooledLookup(tasks, executor);
   }
+  tables_lock.unlock();
   if (!config_.pipeline_execution_with_tensor_core) return OkStatus();
   Lock lock(mutex_);
   for (const auto& batch : batches) {
@@ -330,7 +340,11 @@ Status EngineImpl::CheckGradients(Span<const float* const> gradients,
                                 "' takes no gradients: no optimization "
                                 "algorithm is specified.");
     }
-    const Status status = optimizer->CanUpdate();
+    Status status = optimizer->CanUpdate();
+    if (status.ok()) {
+      status =
+          optimizer->CheckLearningRate(LearningRateOf(t, learning_rates));
+    }
     if (!status.ok()) {
       return Status(status.code(), StrCat("Table '", config_.tables[t].name,
                                           "': ", status.message()));
@@ -339,10 +353,12 @@ Status EngineImpl::CheckGradients(Span<const float* const> gradients,
   return OkStatus();
 }
 
-Status EngineImpl::Send(CoreRange cores, Span<const float* const> gradients,
+Status EngineImpl::Send(const Caller& caller,
+                        Span<const float* const> gradients,
                         std::shared_ptr<void> keep_alive,
                         Span<const float> learning_rates,
                         const ReceivedBatches* batches, Executor& executor) {
+  const CoreRange cores = caller.cores;
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
   TF_EMBED_RETURN_IF_ERROR(CheckCores(cores));
   TF_EMBED_RETURN_IF_ERROR(CheckGradients(gradients, learning_rates));
@@ -362,7 +378,7 @@ Status EngineImpl::Send(CoreRange cores, Span<const float* const> gradients,
   Lock lock(mutex_);
   TF_EMBED_RETURN_IF_ERROR(CheckRunning(lock));
   TF_EMBED_ASSIGN_OR_RETURN(const ReceivedBatches sent,
-                            protocol_.FindUnsent(cores, batches));
+                            protocol_.FindUnsent(caller, batches));
   if (protocol_.Send(sent, std::move(blocks), learning_rates)) {
     RunUpdates(lock, /*flush=*/false, executor);
     if (shut_down_) {
@@ -404,6 +420,8 @@ void EngineImpl::RunUpdates(Lock& lock, bool flush, Executor& executor) {
 }
 
 void EngineImpl::RunUpdate(const Step& step, Executor& executor) {
+  std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
+  if (!CheckRunning().ok()) return;
   sources_.resize(tables_.size());
   for (auto& sources : sources_) sources.clear();
   for (const CoreGradients& core : step.cores) {
@@ -420,10 +438,7 @@ void EngineImpl::RunUpdate(const Step& step, Executor& executor) {
     TableUpdate update;
     update.table = tables_[t].view();
     update.optimizer = tables_[t].optimizer();
-    update.scalars.learning_rate =
-        optimizer.learning_rate.dynamic
-            ? step.learning_rates[optimizer.learning_rate.tag]
-            : optimizer.learning_rate.constant;
+    update.scalars.learning_rate = LearningRateOf(t, step.learning_rates);
     if (const auto* params =
             std::get_if<FrequencyAwareAdagradParams>(&optimizer.params)) {
       update.scalars.step_counter =
@@ -434,10 +449,10 @@ void EngineImpl::RunUpdate(const Step& step, Executor& executor) {
     updates_.push_back(update);
   }
   {
-    std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
     const WorkClock clock(&update_ns_);
     SparseUpdate(updates_, scratch_, executor);
   }
+  tables_lock.unlock();
   for (size_t t = 0; t < tables_.size(); ++t) {
     const TableUpdate& update = updates_[t];
     counters_[t].unique_ids.Add(update.rows_touched);
@@ -451,6 +466,15 @@ Status EngineImpl::Flush(Executor& executor) {
   Lock lock(mutex_);
   RunUpdates(lock, /*flush=*/true, executor);
   return CheckRunning(lock);
+}
+
+StatusOr<int64_t> EngineImpl::DiscardBatches(Executor& executor) {
+  Lock lock(mutex_);
+  RunUpdates(lock, /*flush=*/true, executor);
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning(lock));
+  const StepProtocol::Remains remains = protocol_.Clear();
+  lock.unlock();  // before the remains go: that may call the caller's code
+  return remains.num_batches();
 }
 
 template <typename Pointer>
@@ -490,35 +514,53 @@ StatusOr<ShardRows> EngineImpl::CheckShard(int table, Shard shard,
   return place;
 }
 
-Status EngineImpl::Load(int table, Shard shard,
-                        Span<const float* const> variables, int64_t rows,
-                        int64_t dim, Executor& executor) {
+Status EngineImpl::LoadTables(Shard shard, Span<const LoadedTable> tables,
+                              Executor& executor) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
-  TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
-                            CheckShard(table, shard, variables));
-  const TableConfig& table_config = config_.tables[table];
-  if (rows != place.count || dim != table_config.dimension) {
-    return InvalidArgument("Shard ", shard.id, " of ", shard.count,
-                           " of table '", table_config.name, "' has shape [",
-                           place.count, ",", table_config.dimension,
-                           "], but got [", rows, ",", dim, "].");
+  std::vector<ShardRows> places;
+  for (const LoadedTable& loaded : tables) {
+    TF_EMBED_ASSIGN_OR_RETURN(
+        const ShardRows place,
+        CheckShard(loaded.table, shard, loaded.variables));
+    const TableConfig& table = config_.tables[loaded.table];
+    if (loaded.rows != place.count || loaded.dim != table.dimension) {
+      return InvalidArgument("Shard ", shard.id, " of ", shard.count,
+                             " of table '", table.name, "' has shape [",
+                             place.count, ",", table.dimension, "], but got [",
+                             loaded.rows, ",", loaded.dim, "].");
+    }
+    places.push_back(place);
   }
   TF_EMBED_RETURN_IF_ERROR(Flush(executor));
   std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
-  const WorkClock clock(&counters_[table].load_ns);
-  tables_[table].CopyFrom(place, variables, executor);
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
+  for (size_t i = 0; i < tables.size(); ++i) {
+    const int t = tables[i].table;
+    const WorkClock clock(&counters_[t].load_ns);
+    tables_[t].CopyFrom(places[i], tables[i].variables, executor);
+  }
   return OkStatus();
 }
 
-Status EngineImpl::Retrieve(int table, Shard shard,
-                            Span<float* const> variables, Executor& executor) {
+Status EngineImpl::RetrieveTables(Shard shard,
+                                  Span<const RetrievedTable> tables,
+                                  Executor& executor) {
   TF_EMBED_RETURN_IF_ERROR(CheckRunning());
-  TF_EMBED_ASSIGN_OR_RETURN(const ShardRows place,
-                            CheckShard(table, shard, variables));
+  std::vector<ShardRows> places;
+  for (const RetrievedTable& retrieved : tables) {
+    TF_EMBED_ASSIGN_OR_RETURN(
+        const ShardRows place,
+        CheckShard(retrieved.table, shard, retrieved.variables));
+    places.push_back(place);
+  }
   TF_EMBED_RETURN_IF_ERROR(Flush(executor));
   std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
-  const WorkClock clock(&counters_[table].retrieve_ns);
-  tables_[table].CopyTo(place, variables, executor);
+  TF_EMBED_RETURN_IF_ERROR(CheckRunning());
+  for (size_t i = 0; i < tables.size(); ++i) {
+    const int t = tables[i].table;
+    const WorkClock clock(&counters_[t].retrieve_ns);
+    tables_[t].CopyTo(places[i], tables[i].variables, executor);
+  }
   return OkStatus();
 }
 
@@ -538,6 +580,8 @@ void EngineImpl::Shutdown(const std::string& reason) {
                 "batch of ids: ",
                 reason, "."));
   }
+  std::unique_lock<FairSharedMutex> tables_lock(tables_mutex_);
+  for (TableStorage& table : tables_) table.Release();
 }
 
 EngineStats EngineImpl::Stats() const {
@@ -577,18 +621,22 @@ EngineStats EngineImpl::Stats() const {
   return stats;
 }
 
+MappedMemory EngineImpl::Mapped() const {
+  std::shared_lock<FairSharedMutex> tables_lock(tables_mutex_);
+  MappedMemory memory;
+  for (const TableStorage& table : tables_) memory += table.Mapped();
+  return memory;
+}
+
 }  // namespace
 
 StatusOr<EnginePlan> Engine::Plan(EngineConfig config, const Engine* replaced) {
   TF_EMBED_RETURN_IF_ERROR(Populate(config));
-  int64_t reclaimable_bytes = 0;
-  if (replaced != nullptr) {
-    for (const TableStats& table : replaced->Stats().tables) {
-      reclaimable_bytes += table.table_bytes;
-    }
-  }
-  TF_EMBED_ASSIGN_OR_RETURN(std::vector<TableStorage> tables,
-                            PlanTables(config, reclaimable_bytes));
+  const MappedMemory freed =
+      replaced == nullptr ? MappedMemory() : replaced->Mapped();
+  TF_EMBED_ASSIGN_OR_RETURN(
+      std::vector<TableStorage> tables,
+      PlanTables(config, AlignedBuffer::AvailableBytes(freed)));
   return EnginePlan{std::move(config), std::move(tables)};
 }
 

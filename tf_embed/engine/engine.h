@@ -38,10 +38,34 @@ struct CoreRange {
   int count = 1;
 };
 
+// Who receives or sends.
+struct Caller {
+  Caller() = default;
+  Caller(CoreRange cores, int64_t run = 0) : cores(cores), run(run) {}
+
+  CoreRange cores;
+  // What one run of a program receives and sends has the same number; 0: it is
+  // not known.
+  int64_t run = 0;
+};
+
 // Part `id` of `count` of a table, as Load and Retrieve ops name it.
 struct Shard {
   int id = 0;
   int count = 1;
+};
+
+// The state variables of a table's shard, as many as the table has: variable 0
+// is the parameters, 1 + s slot s, each [rows, dim] in local-row order.
+struct LoadedTable {
+  int table = 0;
+  Span<const float* const> variables;
+  int64_t rows = 0;  // which Load checks
+  int64_t dim = 0;
+};
+struct RetrievedTable {
+  int table = 0;
+  Span<float* const> variables;
 };
 
 // A batch that was taken out of its core's queue. Holds the ids until the
@@ -87,7 +111,7 @@ class Engine {
   virtual Status Enqueue(int core, Mode mode,
                          const EnqueueRequest& request) = 0;
 
-  // Takes the oldest batch of each core of `cores`, in one go, once all of
+  // Takes the oldest batch of each core of the caller, in one go, once all of
   // them have one and every step that these cores have sent is complete.
   // Calls `done` exactly once: in the caller's thread, before this returns,
   // if the batches are there; else later, in a thread of whoever enqueued,
@@ -96,7 +120,7 @@ class Engine {
   // engine's locks are not held.
   // Returns a ticket for CancelReceive.
   using ReceiveCallback = std::function<void(StatusOr<ReceivedBatches>)>;
-  virtual int64_t ReceiveAsync(CoreRange cores,
+  virtual int64_t ReceiveAsync(const Caller& caller,
                                std::optional<std::chrono::nanoseconds> timeout,
                                ReceiveCallback done) = 0;
 
@@ -108,37 +132,55 @@ class Engine {
                         Span<float* const> outputs, Executor& executor) = 0;
 
   // Hands in the gradients of the oldest received training batch of each core
-  // of `cores` (of `batches`, where given). The last core of a step runs the
-  // update before it returns; the others return at once.
+  // of the caller (of `batches`, where given). The last core of a step runs the
+  // update before it returns; the others return at once. FailedPrecondition if
+  // the oldest is of another run, and this run has received a later one: the
+  // other must have failed, and what this one sends belongs to the later.
   //   gradients: one per feature, [cores * P_f, D_f]; kept alive by
   //     `keep_alive` until the step is complete.
   //   learning_rates: one per tag. Those of the last Send of a step count.
-  virtual Status Send(CoreRange cores, Span<const float* const> gradients,
+  virtual Status Send(const Caller& caller, Span<const float* const> gradients,
                       std::shared_ptr<void> keep_alive,
                       Span<const float> learning_rates,
                       const ReceivedBatches* batches, Executor& executor) = 0;
 
-  // One state variable of a table: 0 is the parameters, 1 + s slot s.
-  //   values: [rows of the shard, dimension], in local-row order.
-  // Load takes all variables of the table at once: all or none is applied.
-  virtual Status Load(int table, Shard shard,
-                      Span<const float* const> variables, int64_t rows,
-                      int64_t dim, Executor& executor) = 0;
-  // Applies pending updates first. variables: as many as the table has.
-  virtual Status Retrieve(int table, Shard shard, Span<float* const> variables,
-                          Executor& executor) = 0;
+  // Drops all batches that were enqueued or received and not sent, and what
+  // some cores have sent of a step: a fresh start after a run that failed.
+  // Tables stay as they are, receives go on waiting. Returns how many batches.
+  virtual StatusOr<int64_t> DiscardBatches(Executor& executor) = 0;
+
+  // Writes, or reads, the shard of some tables between two steps, after all
+  // updates that are pending: all or none is applied.
+  virtual Status LoadTables(Shard shard, Span<const LoadedTable> tables,
+                            Executor& executor) = 0;
+  virtual Status RetrieveTables(Shard shard, Span<const RetrievedTable> tables,
+                                Executor& executor) = 0;
+  // The same of one table.
+  Status Load(int table, Shard shard, Span<const float* const> variables,
+              int64_t rows, int64_t dim, Executor& executor) {
+    const LoadedTable loaded{table, variables, rows, dim};
+    return LoadTables(shard, {&loaded, 1}, executor);
+  }
+  Status Retrieve(int table, Shard shard, Span<float* const> variables,
+                  Executor& executor) {
+    const RetrievedTable retrieved{table, variables};
+    return RetrieveTables(shard, {&retrieved, 1}, executor);
+  }
 
   // Fails everything that waits with Aborted, and every later call with
-  // FailedPrecondition.
+  // FailedPrecondition. Gives the memory of the tables back before it returns,
+  // whoever still holds the engine.
   virtual void Shutdown(const std::string& reason) = 0;
 
   virtual EngineStats Stats() const = 0;
+  // That of all tables.
+  virtual MappedMemory Mapped() const = 0;
 };
 
-// The engine of this process, as a TPU system has one. Configuring again
-// replaces it and shuts the old one down.
+// The engine of this process, as a TPU system has one. Setting another one, or
+// none, shuts the old one down for the reason that is given.
 std::shared_ptr<Engine> ActiveEngine();  // null where there is none
-void SetActiveEngine(std::shared_ptr<Engine> engine);  // null: tear down
+void SetActiveEngine(std::shared_ptr<Engine> engine, const std::string& reason);
 
 }  // namespace tf_embed
 

@@ -26,7 +26,7 @@ void TrainCore(Engine& engine, int core, std::atomic<int>& ended) {
   std::mt19937 random(core);
   for (int step = 0; step < kSteps;) {
     PendingReceive pending = StartReceive(
-        engine, {core, 1}, std::chrono::microseconds(random() % 2000));
+        engine, CoreRange{core, 1}, std::chrono::microseconds(random() % 2000));
     if (random() % 4 == 0) engine.CancelReceive(pending.ticket);
     const StatusOr<ReceivedBatches> batches = pending.result.get();
     if (!batches.ok()) {
@@ -38,7 +38,7 @@ void TrainCore(Engine& engine, int core, std::atomic<int>& ended) {
     }
     LookUp(engine, *batches, executor);
     const Status status =
-        SendGradients(engine, {core, 1}, {{1, 1}}, {}, executor);
+        SendGradients(engine, CoreRange{core, 1}, {{1, 1}}, {}, executor);
     ASSERT_TRUE(status.ok()) << status.message();
     ++step;
   }
@@ -101,7 +101,7 @@ TEST(EngineStressTest, InferenceLoadAndRetrieveRunBesideOneAnother) {
         ASSERT_TRUE(EnqueueDense(*engine, core, std::vector<int64_t>(16, 5),
                                  Mode::kInference)
                         .ok());
-        const ReceivedBatches batches = *Receive(*engine, {core, 1});
+        const ReceivedBatches batches = *Receive(*engine, CoreRange{core, 1});
         const Matrix activations = LookUp(*engine, batches, pool)[0];
         // A Load is seen as a whole or not at all.
         EXPECT_EQ(activations, Matrix(16 * 8, activations[0]));
@@ -126,12 +126,12 @@ TEST(EngineStressTest, ShutdownAtAnyTimeEndsEveryThread) {
       threads.emplace_back([&, core] {
         SerialExecutor executor;
         while (EnqueueDense(*engine, core, {0}).ok()) {
-          const StatusOr<ReceivedBatches> batches = Receive(*engine, {core, 1});
+          const StatusOr<ReceivedBatches> batches = Receive(*engine, CoreRange{core, 1});
           if (!batches.ok()) return;
           float value = 0;
           float* output = &value;
           if (!engine->Lookup(*batches, {&output, 1}, executor).ok()) return;
-          if (!SendGradients(*engine, {core, 1}, {{1}}, {}, executor).ok()) {
+          if (!SendGradients(*engine, CoreRange{core, 1}, {{1}}, {}, executor).ok()) {
             return;
           }
         }

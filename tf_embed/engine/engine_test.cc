@@ -32,7 +32,7 @@ class EngineTest : public testing::Test {
     return BeginEnqueued(engine, core);
   }
   ReceivedBatches BeginEnqueued(Engine& engine, int core) {
-    StatusOr<ReceivedBatches> batches = Receive(engine, {core, 1});
+    StatusOr<ReceivedBatches> batches = Receive(engine, CoreRange{core, 1});
     EXPECT_TRUE(batches.ok()) << batches.status().message();
     if (!batches.ok()) return {};
     activations_ = LookUp(engine, *batches, executor_)[0];
@@ -40,7 +40,7 @@ class EngineTest : public testing::Test {
   }
   Status SendOn(Engine& engine, int core, Matrix gradient,
                 const ReceivedBatches* batches = nullptr) {
-    return SendGradients(engine, {core, 1}, {std::move(gradient)}, {},
+    return SendGradients(engine, CoreRange{core, 1}, {std::move(gradient)}, {},
                          executor_, batches);
   }
   float Row0(Engine& engine) { return RetrieveTable(engine, 0)[0][0]; }
@@ -112,11 +112,11 @@ TEST_F(EngineTest, CoresOutsideTheConfigAreRefused) {
   const auto engine = MakeEngine(OneTable(4, 2, 1, 2));
   ExpectStatus(EnqueueDense(*engine, 2, {1}), StatusCode::kInvalidArgument,
                "Core 2 is outside [0, 2).");
-  ExpectStatus(Receive(*engine, {2, 1}).status(), StatusCode::kInvalidArgument,
+  ExpectStatus(Receive(*engine, CoreRange{2, 1}).status(), StatusCode::kInvalidArgument,
                "Core 2 is outside [0, 2).");
-  ExpectStatus(Receive(*engine, {1, 2}).status(), StatusCode::kInvalidArgument,
+  ExpectStatus(Receive(*engine, CoreRange{1, 2}).status(), StatusCode::kInvalidArgument,
                "2 cores from core 1 on are not in [0, 2).");
-  ExpectStatus(Receive(*engine, {1, std::numeric_limits<int>::max()}).status(),
+  ExpectStatus(Receive(*engine, CoreRange{1, std::numeric_limits<int>::max()}).status(),
                StatusCode::kInvalidArgument,
                "2147483647 cores from core 1 on are not in [0, 2).");
   ExpectStatus(SendOn(*engine, -3, {0, 0}), StatusCode::kInvalidArgument,
@@ -181,12 +181,13 @@ TEST_F(EngineTest, SendOfGivenBatches) {
   ExpectStatus(SendOn(*engine, 1, {1}, &batch), StatusCode::kInvalidArgument,
                "The batch was received on core 0, but its gradients are sent "
                "on core 1.");
-  ExpectStatus(SendGradients(*engine, {0, 2}, {{1, 1}}, {}, executor_, &batch),
+  ExpectStatus(SendGradients(*engine, CoreRange{0, 2}, {{1, 1}}, {}, executor_, &batch),
                StatusCode::kInvalidArgument,
                "Gradients of 2 cores for 1 received batches.");
   EXPECT_TRUE(SendOn(*engine, 0, {1}, &batch).ok());
   ExpectStatus(SendOn(*engine, 0, {1}, &batch), StatusCode::kFailedPrecondition,
-               "The gradients of step 0 of core 0 were sent already.");
+               "The gradients of step 0 of core 0 were sent already, or the batch "
+               "was discarded.");
   const auto other = MakeEngine(OneTable(4, 1, 1, 2));
   const std::string foreign =
       "The batch was received from another TPU embedding engine than the "
@@ -293,10 +294,10 @@ TEST_F(EngineTest, ReceiveWaitsForTheStepsThatTheCoreHasSent) {
   ASSERT_TRUE(EnqueueDense(*engine, 0, {0}).ok());
   ASSERT_TRUE(EnqueueDense(*engine, 1, {0}).ok());
   EXPECT_TRUE(SendOn(*engine, 0, {1}).ok());
-  PendingReceive waiting = StartReceive(*engine, {0, 1});
+  PendingReceive waiting = StartReceive(*engine, CoreRange{0, 1});
   EXPECT_FALSE(waiting.done());
   // Core 1 has not sent: queue order decides, so that one thread can go on.
-  PendingReceive ahead = StartReceive(*engine, {1, 1});
+  PendingReceive ahead = StartReceive(*engine, CoreRange{1, 1});
   EXPECT_TRUE(ahead.done());
   EXPECT_TRUE(SendOn(*engine, 1, {1}).ok());
   ASSERT_TRUE(waiting.done());
@@ -305,8 +306,8 @@ TEST_F(EngineTest, ReceiveWaitsForTheStepsThatTheCoreHasSent) {
 
 TEST_F(EngineTest, ReceivesOfACoreAreServedInTheirOrder) {
   const auto engine = MakeEngine(OneTable(4, 1, 1, 2));
-  PendingReceive both = StartReceive(*engine, {0, 2});
-  PendingReceive second = StartReceive(*engine, {1, 1});
+  PendingReceive both = StartReceive(*engine, CoreRange{0, 2});
+  PendingReceive second = StartReceive(*engine, CoreRange{1, 1});
   ASSERT_TRUE(EnqueueDense(*engine, 1, {1}).ok());
   EXPECT_FALSE(both.done());
   EXPECT_FALSE(second.done());  // the first one has a right to it
@@ -319,8 +320,8 @@ TEST_F(EngineTest, ReceivesOfACoreAreServedInTheirOrder) {
 
 TEST_F(EngineTest, CancellationFreesThoseBehind) {
   const auto engine = MakeEngine(OneTable(4, 1, 1, 2));
-  PendingReceive both = StartReceive(*engine, {0, 2});
-  PendingReceive second = StartReceive(*engine, {1, 1});
+  PendingReceive both = StartReceive(*engine, CoreRange{0, 2});
+  PendingReceive second = StartReceive(*engine, CoreRange{1, 1});
   ASSERT_TRUE(EnqueueDense(*engine, 1, {1}).ok());
   engine->CancelReceive(both.ticket);
   ExpectStatus(both.result.get().status(), StatusCode::kCancelled,
@@ -335,7 +336,7 @@ TEST_F(EngineTest, CancellationFreesThoseBehind) {
 TEST_F(EngineTest, TimeoutNamesWhatIsMissing) {
   const auto engine = MakeEngine(OneTable(4, 1, 1, 2));
   ExpectStatus(
-      StartReceive(*engine, {1, 1}, milliseconds(1)).result.get().status(),
+      StartReceive(*engine, CoreRange{1, 1}, milliseconds(1)).result.get().status(),
       StatusCode::kDeadlineExceeded,
       "Waiting for a batch of ids took too long: core 1 has no "
       "enqueued batch.");
@@ -344,7 +345,7 @@ TEST_F(EngineTest, TimeoutNamesWhatIsMissing) {
   EXPECT_TRUE(SendOn(*engine, 0, {1}).ok());
   ASSERT_TRUE(EnqueueDense(*engine, 0, {0}).ok());
   ExpectStatus(
-      StartReceive(*engine, {0, 1}, milliseconds(1)).result.get().status(),
+      StartReceive(*engine, CoreRange{0, 1}, milliseconds(1)).result.get().status(),
       StatusCode::kDeadlineExceeded,
       "Waiting for a batch of ids took too long: core 1 has not sent "
       "the gradients of step 0.");
@@ -430,13 +431,13 @@ TEST_F(EngineTest, SpmdHandlesCoresInOneGo) {
   for (int core = 0; core < 4; ++core) {
     ASSERT_TRUE(EnqueueDense(*engine, core, {core, 0}).ok());
   }
-  const ReceivedBatches left = *Receive(*engine, {0, 2});
-  const ReceivedBatches right = *Receive(*engine, {2, 2});
+  const ReceivedBatches left = *Receive(*engine, CoreRange{0, 2});
+  const ReceivedBatches right = *Receive(*engine, CoreRange{2, 2});
   EXPECT_EQ(LookUp(*engine, right, executor_)[0], (Matrix{12, 10, 13, 10}));
   EXPECT_TRUE(
-      SendGradients(*engine, {0, 2}, {{1, 2, 3, 4}}, {}, executor_).ok());
+      SendGradients(*engine, CoreRange{0, 2}, {{1, 2, 3, 4}}, {}, executor_).ok());
   EXPECT_TRUE(
-      SendGradients(*engine, {2, 2}, {{5, 6, 7, 8}}, {}, executor_, &right)
+      SendGradients(*engine, CoreRange{2, 2}, {{5, 6, 7, 8}}, {}, executor_, &right)
           .ok());
   EXPECT_EQ(RetrieveTable(*engine, 0)[0],
             (Matrix{10 - 1 - 2 - 4 - 6 - 8, 11 - 3, 12 - 5, 13 - 7}));
@@ -448,8 +449,8 @@ TEST_F(EngineTest, LearningRatesOfTheLastSendCount) {
   const auto engine = MakeEngine(config);
   Begin(*engine, 0, {0});
   Begin(*engine, 1, {0});
-  EXPECT_TRUE(SendGradients(*engine, {1, 1}, {{1}}, {100}, executor_).ok());
-  EXPECT_TRUE(SendGradients(*engine, {0, 1}, {{1}}, {0.5}, executor_).ok());
+  EXPECT_TRUE(SendGradients(*engine, CoreRange{1, 1}, {{1}}, {100}, executor_).ok());
+  EXPECT_TRUE(SendGradients(*engine, CoreRange{0, 1}, {{1}}, {0.5}, executor_).ok());
   EXPECT_EQ(Row0(*engine), -1);
 }
 
@@ -461,7 +462,7 @@ TEST_F(EngineTest, GradientsAreKeptUntilTheStepIsComplete) {
   const float* pointer = gradient.get();
   std::weak_ptr<float> watch = gradient;
   ASSERT_TRUE(engine
-                  ->Send({0, 1}, {&pointer, 1}, std::move(gradient), {},
+                  ->Send(CoreRange{0, 1}, {&pointer, 1}, std::move(gradient), {},
                          nullptr, executor_)
                   .ok());
   EXPECT_FALSE(watch.expired());
@@ -524,7 +525,7 @@ TEST_F(PipelineTest, CoreThatIsAheadWaitsForTheUpdateItMustSee) {
   Begin(*engine, 0, {0});  // step 1; core 1 has not looked it up
   EXPECT_EQ(activations_, Matrix{0});
   ASSERT_TRUE(EnqueueDense(*engine, 0, {0}).ok());
-  PendingReceive step2 = StartReceive(*engine, {0, 1});
+  PendingReceive step2 = StartReceive(*engine, CoreRange{0, 1});
   EXPECT_FALSE(step2.done());
   Begin(*engine, 1, {0});
   EXPECT_EQ(activations_, Matrix{0});
@@ -726,23 +727,112 @@ TEST_F(EngineTest, StatsTellTheTimesOfTablesApart) {
   EXPECT_GT(tables[0].update_ns, tables[1].update_ns);
 }
 
+TEST_F(EngineTest, ShutdownGivesTheTablesBack) {
+  const auto engine = MakeEngine(OneTable(1 << 20, 4, 1));
+  EXPECT_EQ(engine->Mapped().bytes, (1 << 20) * 4 * sizeof(float));
+  engine->Shutdown("the test ends");
+  EXPECT_EQ(engine->Mapped().bytes, 0);
+}
+
+// A run fails between its receive and its send; the next does not know of it.
+TEST_F(EngineTest, BatchesOfAFailedRunAreNotTakenForThoseOfTheNext) {
+  const auto engine = MakeEngine(OneTable(4, 1, 1));
+  ASSERT_TRUE(EnqueueDense(*engine, 0, {1}).ok());
+  ASSERT_TRUE(Receive(*engine, {{}, /*run=*/7}).ok());
+  ASSERT_TRUE(EnqueueDense(*engine, 0, {2}).ok());
+  ASSERT_TRUE(Receive(*engine, {{}, 8}).ok());
+  const std::vector<Matrix> gradients = {{1}};
+  ExpectStatus(SendGradients(*engine, {{}, 8}, gradients, {}, executor_),
+               StatusCode::kFailedPrecondition,
+               "Core 0 received training batch 0 in an earlier run, which sent "
+               "no gradients for it, and batch 1 in this one. Did the earlier "
+               "run fail? Drop what it has left with "
+               "tf_embed.discard_batches(), then enqueue again.");
+  ASSERT_TRUE(EnqueueDense(*engine, 0, {0}).ok());
+  EXPECT_EQ(*engine->DiscardBatches(executor_), 3);
+  EXPECT_EQ(*engine->DiscardBatches(executor_), 0);
+  EXPECT_EQ(engine->Stats().queue_depth[0], 0);
+  EXPECT_EQ(engine->Stats().steps_completed, 0);
+  EXPECT_FALSE(SendGradients(*engine, {}, gradients, {}, executor_).ok());
+
+  ASSERT_TRUE(EnqueueDense(*engine, 0, {3}).ok());
+  ASSERT_TRUE(Receive(*engine, {{}, 9}).ok());
+  ASSERT_TRUE(SendGradients(*engine, {{}, 9}, gradients, {}, executor_).ok());
+  EXPECT_EQ(engine->Stats().steps_completed, 1);
+  EXPECT_EQ(RetrieveTable(*engine, 0)[0], (Matrix{0, 0, 0, -1}));
+}
+
+// Runs that receive and send apart from each other are in the order of queues.
+TEST_F(EngineTest, RunsThatReceiveNothingSendForTheOldestBatch) {
+  const auto engine = MakeEngine(OneTable(4, 1, 1));
+  for (const int64_t run : {1, 2}) {
+    ASSERT_TRUE(EnqueueDense(*engine, 0, {run}).ok());
+    ASSERT_TRUE(Receive(*engine, {{}, run}).ok());
+  }
+  for (const int64_t run : {3, 4}) {
+    const std::vector<Matrix> gradients = {{static_cast<float>(run)}};
+    ASSERT_TRUE(
+        SendGradients(*engine, {{}, run}, gradients, {}, executor_).ok());
+  }
+  EXPECT_EQ(RetrieveTable(*engine, 0)[0], (Matrix{0, -3, -4, 0}));
+}
+
+// Core 0 has sent, core 1 failed: nothing of the step is applied, and the cores
+// go on together. With pipelining, the step before is held meanwhile.
+TEST_F(EngineTest, DiscardedStepsAreAppliedOnNoCore) {
+  for (const bool pipelined : {false, true}) {
+    EngineConfig config = OneTable(4, 1, 1);
+    config.num_tensor_cores = 2;
+    config.pipeline_execution_with_tensor_core = pipelined;
+    const auto engine = MakeEngine(config);
+    const auto step = [&](const std::vector<int>& senders) {
+      for (const int core : {0, 1}) {
+        ASSERT_TRUE(EnqueueDense(*engine, core, {core}).ok());
+        const auto batches = Receive(*engine, CoreRange{core});
+        ASSERT_TRUE(batches.ok());
+        LookUp(*engine, *batches, executor_);
+      }
+      for (const int core : senders) {
+        ASSERT_TRUE(SendGradients(*engine, CoreRange{core}, {{1}}, {},
+                                  executor_)
+                        .ok());
+      }
+    };
+    step({0, 1});
+    step({0});
+    PendingReceive waiting = StartReceive(*engine, CoreRange{0});
+    EXPECT_EQ(*engine->DiscardBatches(executor_), 2);
+    EXPECT_EQ(engine->Stats().steps_completed, 1);
+    ASSERT_TRUE(EnqueueDense(*engine, 0, {2}).ok());
+    const auto batches = waiting.result.get();
+    ASSERT_TRUE(batches.ok());
+    EXPECT_EQ(LookUp(*engine, *batches, executor_)[0], Matrix{0});
+    ASSERT_TRUE(
+        SendGradients(*engine, CoreRange{0}, {{1}}, {}, executor_).ok());
+    ASSERT_TRUE(EnqueueDense(*engine, 1, {3}).ok());
+    ASSERT_TRUE(Receive(*engine, CoreRange{1}).ok());
+    ASSERT_TRUE(
+        SendGradients(*engine, CoreRange{1}, {{1}}, {}, executor_).ok());
+    EXPECT_EQ(RetrieveTable(*engine, 0)[0], (Matrix{-1, -1, -1, -1}));
+    EXPECT_EQ(engine->Stats().steps_completed, 2);
+  }
+}
+
 TEST_F(EngineTest, ActiveEngineIsReplacedAndShutDown) {
   EXPECT_EQ(ActiveEngine(), nullptr);
   const auto first = MakeEngine(OneTable(4, 1, 1));
   const auto second = MakeEngine(OneTable(4, 1, 1));
-  SetActiveEngine(first);
-  SetActiveEngine(first);  // stays up
+  SetActiveEngine(first, "a mistake");
+  SetActiveEngine(first, "a mistake");  // stays up
   EXPECT_EQ(ActiveEngine(), first);
   EXPECT_TRUE(EnqueueDense(*first, 0, {1}).ok());
-  SetActiveEngine(second);
+  SetActiveEngine(second, "it was replaced");
   ExpectStatus(EnqueueDense(*first, 0, {1}), StatusCode::kFailedPrecondition,
-               "The TPU embedding engine was shut down: the TPU system was "
-               "configured again.");
-  SetActiveEngine(nullptr);
+               "The TPU embedding engine was shut down: it was replaced.");
+  SetActiveEngine(nullptr, "nobody needs it");
   EXPECT_EQ(ActiveEngine(), nullptr);
   ExpectStatus(EnqueueDense(*second, 0, {1}), StatusCode::kFailedPrecondition,
-               "The TPU embedding engine was shut down: the TPU system was "
-               "shut down.");
+               "The TPU embedding engine was shut down: nobody needs it.");
 }
 
 }  // namespace

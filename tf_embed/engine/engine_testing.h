@@ -67,20 +67,21 @@ struct PendingReceive {
 };
 
 inline PendingReceive StartReceive(
-    Engine& engine, CoreRange cores = {},
+    Engine& engine, const Caller& caller = {},
     std::optional<std::chrono::nanoseconds> timeout = std::nullopt) {
   auto promise = std::make_shared<std::promise<StatusOr<ReceivedBatches>>>();
   PendingReceive pending;
   pending.result = promise->get_future();
   pending.ticket = engine.ReceiveAsync(
-      cores, timeout, [promise](StatusOr<ReceivedBatches> batches) {
+      caller, timeout, [promise](StatusOr<ReceivedBatches> batches) {
         promise->set_value(std::move(batches));
       });
   return pending;
 }
 
-inline StatusOr<ReceivedBatches> Receive(Engine& engine, CoreRange cores = {}) {
-  return StartReceive(engine, cores).result.get();
+inline StatusOr<ReceivedBatches> Receive(Engine& engine,
+                                         const Caller& caller = {}) {
+  return StartReceive(engine, caller).result.get();
 }
 
 // The activations, one matrix per feature.
@@ -101,7 +102,7 @@ inline std::vector<Matrix> LookUp(Engine& engine,
   return outputs;
 }
 
-inline Status SendGradients(Engine& engine, CoreRange cores,
+inline Status SendGradients(Engine& engine, const Caller& caller,
                             const std::vector<Matrix>& gradients,
                             const std::vector<float>& learning_rates,
                             Executor& executor,
@@ -109,7 +110,7 @@ inline Status SendGradients(Engine& engine, CoreRange cores,
   auto kept = std::make_shared<std::vector<Matrix>>(gradients);
   std::vector<const float*> pointers;
   for (const Matrix& gradient : *kept) pointers.push_back(gradient.data());
-  return engine.Send(cores, pointers, kept, learning_rates, batches, executor);
+  return engine.Send(caller, pointers, kept, learning_rates, batches, executor);
 }
 
 // All variables of a shard of a table.

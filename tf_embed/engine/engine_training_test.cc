@@ -160,7 +160,7 @@ class Trainer {
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random_);
     for (const int core : order) {
-      StatusOr<ReceivedBatches> batches = Receive(*engine_, {core, 1});
+      StatusOr<ReceivedBatches> batches = Receive(*engine_, CoreRange{core, 1});
       ASSERT_TRUE(batches.ok()) << batches.status().message();
       activations_.push_back(LookUp(*engine_, *batches, executor));
       CheckActivations(inputs[core], before, activations_.back());
@@ -168,7 +168,7 @@ class Trainer {
     std::shuffle(order.begin(), order.end(), random_);
     for (const int core : order) {
       const Status status = SendGradients(
-          *engine_, {core, 1}, inputs[core].gradients, rates, executor);
+          *engine_, CoreRange{core, 1}, inputs[core].gradients, rates, executor);
       ASSERT_TRUE(status.ok()) << status.message();
     }
     CheckUpdate(inputs, rates, before, Tables());

@@ -22,12 +22,16 @@ class ReceivedBatch {
   // This is the core's training batch number `step`; -1: an inference batch.
   int64_t step() const { return step_; }
   bool is_training() const { return step_ >= 0; }
+  // The run that received it, as in Caller.
+  int64_t run() const { return run_; }
+  void set_run(int64_t run) { run_ = run; }
   const Batch& batch() const { return *batch_; }
 
  private:
   int64_t owner_;
   int core_;
   int64_t step_;
+  int64_t run_ = 0;
   ObjectPool<Batch>::Lease batch_;
 };
 

@@ -26,9 +26,10 @@ void StepProtocol::Enqueue(int core, ObjectPool<Batch>::Lease batch) {
   ++batches_enqueued_;
 }
 
-int64_t StepProtocol::AddWaiter(CoreRange cores, Engine::ReceiveCallback done) {
+int64_t StepProtocol::AddWaiter(const Caller& caller,
+                                Engine::ReceiveCallback done) {
   const int64_t ticket = next_ticket_++;
-  waiters_.push_back({ticket, cores, std::move(done)});
+  waiters_.push_back({ticket, caller, std::move(done)});
   by_ticket_[ticket] = std::prev(waiters_.end());
   return ticket;
 }
@@ -53,7 +54,7 @@ std::vector<Engine::ReceiveCallback> StepProtocol::RemoveAllWaiters() {
 std::string StepProtocol::WhyWaiting(int64_t ticket) const {
   const auto found = by_ticket_.find(ticket);
   if (found == by_ticket_.end()) return "nothing";
-  const CoreRange cores = found->second->cores;
+  const CoreRange cores = found->second->caller.cores;
   for (int c = cores.first; c < cores.first + cores.count; ++c) {
     if (cores_[c].queue.empty()) {
       return StrCat("core ", c, " has no enqueued batch");
@@ -103,12 +104,14 @@ StepProtocol::Readiness StepProtocol::CanReceive(CoreRange cores,
   return all;
 }
 
-ReceivedBatches StepProtocol::Receive(CoreRange cores) {
+ReceivedBatches StepProtocol::Receive(const Caller& caller) {
+  const CoreRange cores = caller.cores;
   ReceivedBatches batches;
   for (int c = cores.first; c < cores.first + cores.count; ++c) {
     Core& state = cores_[c];
     batches.push_back(std::move(state.queue.front()));
     state.queue.pop_front();
+    batches.back()->set_run(caller.run);
     state.received_inference = !batches.back()->is_training();
     if (batches.back()->is_training()) state.unsent.push_back(batches.back());
     ++batches_received_;
@@ -121,7 +124,7 @@ std::vector<Delivery> StepProtocol::TakeDeliveries() {
   if (waiters_.empty()) return deliveries;
   std::vector<bool> taken(cores_.size(), false);  // an earlier waiter's turn
   for (auto waiter = waiters_.begin(); waiter != waiters_.end();) {
-    const CoreRange cores = waiter->cores;
+    const CoreRange cores = waiter->caller.cores;
     const auto first = taken.begin() + cores.first;
     const auto last = first + cores.count;
     int backward_core = -1;
@@ -134,7 +137,7 @@ std::vector<Delivery> StepProtocol::TakeDeliveries() {
       continue;
     }
     const auto result = [&]() -> StatusOr<ReceivedBatches> {
-      if (readiness == Readiness::kReady) return Receive(cores);
+      if (readiness == Readiness::kReady) return Receive(waiter->caller);
       return FailedPrecondition(
           "The next batch of core ", backward_core,
           " was enqueued as backward_pass_only: it has no activations; send "
@@ -148,9 +151,22 @@ std::vector<Delivery> StepProtocol::TakeDeliveries() {
 }
 
 StatusOr<std::shared_ptr<ReceivedBatch>> StepProtocol::FindUnsent(
-    int core) const {
+    int core, int64_t run) const {
   const Core& state = cores_[core];
-  if (!state.unsent.empty()) return state.unsent.front();
+  if (!state.unsent.empty()) {
+    const std::shared_ptr<ReceivedBatch>& oldest = state.unsent.front();
+    if (run == 0 || oldest->run() == run) return oldest;
+    for (const std::shared_ptr<ReceivedBatch>& batch : state.unsent) {
+      if (batch->run() != run) continue;
+      return FailedPrecondition(
+          "Core ", core, " received training batch ", oldest->step(),
+          " in an earlier run, which sent no gradients for it, and batch ",
+          batch->step(),
+          " in this one. Did the earlier run fail? Drop what it has left with "
+          "tf_embed.discard_batches(), then enqueue again.");
+    }
+    return oldest;
+  }
   if (!state.queue.empty() &&
       state.queue.front()->batch().mode == Mode::kBackwardPassOnly) {
     return state.queue.front();
@@ -181,13 +197,16 @@ Status StepProtocol::CheckUnsent(
   const auto& unsent = cores_[core].unsent;
   if (std::find(unsent.begin(), unsent.end(), batch) == unsent.end()) {
     return FailedPrecondition("The gradients of step ", batch->step(),
-                              " of core ", core, " were sent already.");
+                              " of core ", core,
+                              " were sent already, or the batch was "
+                              "discarded.");
   }
   return OkStatus();
 }
 
 StatusOr<ReceivedBatches> StepProtocol::FindUnsent(
-    CoreRange cores, const ReceivedBatches* given) const {
+    const Caller& caller, const ReceivedBatches* given) const {
+  const CoreRange cores = caller.cores;
   if (given != nullptr) {
     if (given->size() != static_cast<size_t>(cores.count)) {
       return InvalidArgument("Gradients of ", cores.count, " cores for ",
@@ -201,7 +220,7 @@ StatusOr<ReceivedBatches> StepProtocol::FindUnsent(
   ReceivedBatches batches;
   for (int c = cores.first; c < cores.first + cores.count; ++c) {
     TF_EMBED_ASSIGN_OR_RETURN(std::shared_ptr<ReceivedBatch> batch,
-                              FindUnsent(c));
+                              FindUnsent(c, caller.run));
     batches.push_back(std::move(batch));
   }
   return batches;
@@ -281,16 +300,29 @@ void StepProtocol::Complete(const Step& step) {
 
 StepProtocol::Remains StepProtocol::Clear() {
   Remains remains;
+  int64_t next_step = steps_complete_;
+  for (const Core& core : cores_) {
+    next_step = std::max(next_step, core.next_step);
+  }
   for (Core& core : cores_) {
     remains.batches.push_back(std::move(core.queue));
     remains.batches.push_back(std::move(core.unsent));
-    core.queue.clear();
-    core.unsent.clear();
+    core = Core();
+    core.next_step = core.looked_up = next_step;
   }
   for (auto& [number, step] : steps_) remains.steps.push_back(std::move(step));
   steps_.clear();
   if (held_ != nullptr) remains.steps.push_back(std::move(held_));
+  steps_dropped_ += next_step - steps_complete_;
+  steps_complete_ = steps_updated_ = next_step;
   return remains;
+}
+
+int64_t StepProtocol::Remains::num_batches() const {
+  int64_t count = 0;
+  for (const auto& queue : batches) count += queue.size();
+  for (const auto& step : steps) count += step->num_sent;
+  return count;
 }
 
 }  // namespace tf_embed

@@ -61,7 +61,7 @@ class StepProtocol {
   void Enqueue(int core, ObjectPool<Batch>::Lease batch);
 
   // Receiving: waiters are served per core in the order of their arrival.
-  int64_t AddWaiter(CoreRange cores, Engine::ReceiveCallback done);
+  int64_t AddWaiter(const Caller& caller, Engine::ReceiveCallback done);
   // Null where no such waiter is left.
   Engine::ReceiveCallback RemoveWaiter(int64_t ticket);
   std::vector<Engine::ReceiveCallback> RemoveAllWaiters();
@@ -71,8 +71,8 @@ class StepProtocol {
   // Serves all waiters that can be served.
   std::vector<Delivery> TakeDeliveries();
 
-  // Sending: the batches that a Send of these cores refers to, or why not.
-  StatusOr<ReceivedBatches> FindUnsent(CoreRange cores,
+  // Sending: the batches that a Send of the caller refers to, or why not.
+  StatusOr<ReceivedBatches> FindUnsent(const Caller& caller,
                                        const ReceivedBatches* given) const;
   // gradients[i] belongs to batches[i], which FindUnsent has just returned.
   // Whether these were the last gradients of a step.
@@ -87,10 +87,13 @@ class StepProtocol {
   std::unique_ptr<Step> TakeUpdate(bool flush);
   void FinishUpdate(const Step& step);
 
-  // Drops all batches and steps; hands them over to be released elsewhere.
+  // Drops all batches and steps, a held one too; hands them over to be released
+  // elsewhere. What is enqueued later begins a new step.
   struct Remains {
     std::vector<std::deque<std::shared_ptr<ReceivedBatch>>> batches;
     std::vector<std::unique_ptr<Step>> steps;
+
+    int64_t num_batches() const;
   };
   Remains Clear();
 
@@ -99,7 +102,7 @@ class StepProtocol {
   int64_t queue_depth(int core) const { return cores_[core].queue.size(); }
   int64_t batches_enqueued() const { return batches_enqueued_; }
   int64_t batches_received() const { return batches_received_; }
-  int64_t steps_completed() const { return steps_complete_; }
+  int64_t steps_completed() const { return steps_complete_ - steps_dropped_; }
 
  private:
   struct Core {
@@ -112,15 +115,16 @@ class StepProtocol {
   };
   struct Waiter {
     int64_t ticket;
-    CoreRange cores;
+    Caller caller;
     Engine::ReceiveCallback done;
   };
   enum class Readiness { kNotYet, kReady, kBackwardPassOnly };
 
   Readiness CanReceive(int core) const;
   Readiness CanReceive(CoreRange cores, int* backward_core) const;
-  ReceivedBatches Receive(CoreRange cores);
-  StatusOr<std::shared_ptr<ReceivedBatch>> FindUnsent(int core) const;
+  ReceivedBatches Receive(const Caller& caller);
+  StatusOr<std::shared_ptr<ReceivedBatch>> FindUnsent(int core,
+                                                      int64_t run) const;
   Status CheckUnsent(int core,
                      const std::shared_ptr<ReceivedBatch>& batch) const;
   bool AllLookedUp(int64_t step) const;
@@ -137,6 +141,7 @@ class StepProtocol {
   std::unique_ptr<Step> held_;  // complete, its update put off
   int64_t steps_complete_ = 0;  // steps below this are complete
   int64_t steps_updated_ = 0;   // the updates of steps below this have run
+  int64_t steps_dropped_ = 0;   // count as complete
   int64_t batches_enqueued_ = 0;
   int64_t batches_received_ = 0;
 };

@@ -6,8 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "tf_embed/base/memory_info.h"
-
 namespace tf_embed {
 namespace {
 
@@ -91,7 +89,7 @@ Status TableStorage::Allocate(const TableConfig& config, Executor& executor) {
       return Status(
           buffer.status().code(),
           StrCat(TooLarge(config, num_variables(), std::to_string(bytes_),
-                          AvailableMemoryBytes())
+                          AlignedBuffer::AvailableBytes())
                      .message(),
                  " ", buffer.status().message()));
     }
@@ -131,17 +129,24 @@ void TableStorage::CopyTo(const ShardRows& shard, Span<float* const> values,
   });
 }
 
+MappedMemory TableStorage::Mapped() const {
+  MappedMemory memory;
+  for (const AlignedBuffer& variable : variables_) memory += variable.Mapped();
+  return memory;
+}
+
+void TableStorage::Release() {
+  pointers_.clear();
+  variables_.clear();
+}
+
 StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
-                                               int64_t reclaimable_bytes) {
+                                               int64_t available_bytes) {
   std::vector<TableStorage> tables;
-  int64_t left_bytes = AvailableMemoryBytes();
-  if (left_bytes <= std::numeric_limits<int64_t>::max() - reclaimable_bytes) {
-    left_bytes += reclaimable_bytes;
-  }
   for (const TableConfig& table_config : config.tables) {
     TableStorage table;
-    TF_EMBED_RETURN_IF_ERROR(table.PlanSize(table_config, left_bytes));
-    left_bytes -= table.bytes();
+    TF_EMBED_RETURN_IF_ERROR(table.PlanSize(table_config, available_bytes));
+    available_bytes -= table.bytes();
     tables.push_back(std::move(table));
   }
   return tables;

@@ -30,6 +30,7 @@ class TableStorage {
     return 1 + (optimizer_ == nullptr ? 0 : optimizer_->slots().size());
   }
   int64_t bytes() const { return bytes_; }
+  MappedMemory Mapped() const;
   TableView view() const { return {rows_, dim_, pointers_[0], slots()}; }
 
   // `values[v]` to or from the given rows of variable v: [shard.count, dim].
@@ -38,9 +39,12 @@ class TableStorage {
   void CopyTo(const ShardRows& shard, Span<float* const> values,
               Executor& executor) const;
 
+  // Gives the memory back; the optimizer stays. No rows may be asked for after.
+  void Release();
+
  private:
   friend StatusOr<std::vector<TableStorage>> PlanTables(
-      const EngineConfig& config, int64_t reclaimable_bytes);
+      const EngineConfig& config, int64_t available_bytes);
   friend Status AllocateTables(const EngineConfig& config,
                                std::vector<TableStorage>& tables,
                                Executor& executor);
@@ -63,9 +67,9 @@ class TableStorage {
 };
 
 // The tables of a populated config without their memory: everything that can
-// be refused before anything is allocated. `reclaimable_bytes` count as free.
+// be refused before anything is allocated.
 StatusOr<std::vector<TableStorage>> PlanTables(const EngineConfig& config,
-                                               int64_t reclaimable_bytes);
+                                               int64_t available_bytes);
 
 // Gives planned tables their memory: parameters 0, slots at their optimizer's
 // initial value. ResourceExhausted if it is not there by now.

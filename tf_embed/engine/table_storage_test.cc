@@ -28,7 +28,7 @@ EngineConfig OneTable(int64_t rows, int64_t dim, OptimizerParams params) {
 
 StatusOr<std::vector<TableStorage>> CreateTables(const EngineConfig& config,
                                                  Executor& executor) {
-  auto tables = PlanTables(config, /*reclaimable_bytes=*/0);
+  auto tables = PlanTables(config, AlignedBuffer::AvailableBytes());
   if (tables.ok()) {
     TF_EMBED_RETURN_IF_ERROR(AllocateTables(config, *tables, executor));
   }
@@ -120,21 +120,35 @@ TEST(TableStorageTest, SizesAreCheckedBeforeAnythingIsAllocated) {
       << status.message();
 }
 
-// Each fits, but not all of them.
-TEST(TableStorageTest, MemoryToBeFreedCountsAsFree) {
-  const int64_t available = AvailableMemoryBytes();
-  const EngineConfig config = OneTable(available / 4 / 8 * 5, 8, SgdParams{});
-  EXPECT_EQ(PlanTables(config, 0).status().code(),
+TEST(TableStorageTest, TablesMayTakeUpWhatIsAvailable) {
+  const EngineConfig config = OneTable(1000, 8, SgdParams{});
+  const int64_t bytes = 1000 * 8 * sizeof(float);
+  EXPECT_EQ(PlanTables(config, bytes - 1).status().code(),
             StatusCode::kResourceExhausted);
-  const Status status = PlanTables(config, 5 * available).status();
+  const Status status = PlanTables(config, bytes).status();
   EXPECT_TRUE(status.ok()) << status.message();
+}
+
+TEST(TableStorageTest, ReleasedMemoryIsThereForOthers) {
+  SerialExecutor serial;
+  const EngineConfig config = OneTable(1 << 20, 16, AdagradParams{});
+  auto tables = CreateTables(config, serial);
+  ASSERT_TRUE(tables.ok()) << tables.status().message();
+  TableStorage& table = (*tables)[0];
+  const MappedMemory mapped = table.Mapped();
+  EXPECT_EQ(mapped.bytes, table.bytes());
+  // The accumulators were filled, the parameters not touched.
+  EXPECT_EQ(mapped.resident_bytes, table.bytes() / 2);
+  table.Release();
+  EXPECT_EQ(table.Mapped().bytes, 0);
+  EXPECT_NE(table.optimizer(), nullptr);
 }
 
 // What was to be freed may still be held by somebody.
 TEST(TableStorageTest, MemoryThatDidNotComeFreeIsAnError) {
   const int64_t available = AvailableMemoryBytes();
   const EngineConfig config = OneTable(available / 4 / 8 * 5, 8, SgdParams{});
-  auto tables = PlanTables(config, 5 * available);
+  auto tables = PlanTables(config, 6 * available);
   ASSERT_TRUE(tables.ok()) << tables.status().message();
   SerialExecutor serial;
   const Status status = AllocateTables(config, *tables, serial);

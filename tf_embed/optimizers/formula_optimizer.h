@@ -30,6 +30,7 @@ struct Algorithm {
   const char* name;
   Span<const SlotSpec> slots;
   bool updates_untouched_rows = false;
+  bool divides_by_learning_rate = false;
 };
 
 // Optimizer::UpdateRows of one algorithm, compiled for one SIMD target: an
@@ -57,6 +58,11 @@ class FormulaOptimizer final : public Optimizer {
   Span<const SlotSpec> slots() const override { return algorithm_.slots; }
   bool UpdatesUntouchedRows() const override {
     return algorithm_.updates_untouched_rows;
+  }
+  Status CheckLearningRate(float rate) const override {
+    if (rate != 0 || !algorithm_.divides_by_learning_rate) return OkStatus();
+    return InvalidArgument("the learning rate is 0, but ", algorithm_.name,
+                           " divides by it");
   }
   void UpdateRows(const StepScalars& scalars,
                   const RowBlock& block) const override {

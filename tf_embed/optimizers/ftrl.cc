@@ -64,7 +64,8 @@ OptimizerOr MakeOptimizer(const OptimizerConfig& config,
   }
   static constexpr SlotSpec kSlots[] = {{"accumulators", 0.1f},
                                         {"linears", 0.0f}};
-  const Algorithm algorithm{"FTRL", kSlots};
+  Algorithm algorithm{"FTRL", kSlots};
+  algorithm.divides_by_learning_rate = !params.multiply_linear_by_lr;
   return MakeFormulaOptimizer(algorithm, config, params,
                               HWY_DYNAMIC_POINTER(FtrlRow));
 }

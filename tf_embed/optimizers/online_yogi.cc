@@ -54,7 +54,8 @@ HWY_EXPORT(OnlineYogiRow);
 OptimizerOr MakeOptimizer(const OptimizerConfig& config,
                           const OnlineYogiParams& params) {
   static constexpr SlotSpec kSlots[] = {{"vs", 0.1f}, {"linears", 0.0f}};
-  const Algorithm algorithm{"OnlineYogi", kSlots};
+  Algorithm algorithm{"OnlineYogi", kSlots};
+  algorithm.divides_by_learning_rate = true;
   return MakeFormulaOptimizer(algorithm, config, params,
                               HWY_DYNAMIC_POINTER(OnlineYogiRow));
 }

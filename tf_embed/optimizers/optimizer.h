@@ -59,6 +59,9 @@ class Optimizer {
   // Not OK where rows can be looked up but not updated (MDLAdagradLight).
   virtual Status CanUpdate() const { return OkStatus(); }
 
+  // InvalidArgument for a rate with which the formula would leave only NaN.
+  virtual Status CheckLearningRate(float /*rate*/) const { return OkStatus(); }
+
   // Non-lazy Adam and Lion: each step visits all rows, with gradient 0 where
   // no id pointed.
   virtual bool UpdatesUntouchedRows() const { return false; }

@@ -519,6 +519,19 @@ TEST(OptimizerCreateTest, MdlAdagradLightCannotUpdate) {
             "the update rule of MDLAdagradLight is not public");
 }
 
+TEST(OptimizerCreateTest, WhatDividesByTheLearningRateRefusesZero) {
+  FtrlParams ftrl;
+  ftrl.lr_power = -0.5f;
+  const auto standard = Make(ConfigOf(ftrl));
+  EXPECT_EQ(standard->CheckLearningRate(0).message(),
+            "the learning rate is 0, but FTRL divides by it");
+  EXPECT_TRUE(standard->CheckLearningRate(0.1f).ok());
+  ftrl.multiply_linear_by_lr = true;
+  EXPECT_TRUE(Make(ConfigOf(ftrl))->CheckLearningRate(0).ok());
+  EXPECT_FALSE(Make(ConfigOf(OnlineYogiParams{}))->CheckLearningRate(0).ok());
+  EXPECT_TRUE(Make(ConfigOf(AdagradParams{}))->CheckLearningRate(0).ok());
+}
+
 TEST(OptimizerCreateTest, RefusesWhatItCannotDo) {
   OptimizerConfig limits = ConfigOf(SgdParams{});
   limits.clipping_limits = {2, 1};
