@@ -1,11 +1,6 @@
 """The TPU compiler's estimates of our lookup and update and of the stock graphs.
 
-    python benchmarks/tpu_costs.py [--quick] [--only TEXT]...
-
-Prints the tables of docs/xla.md; --only those rows that begin with a TEXT, as
-in `--only "update: 1,000,000 x 64"`. Needs no TPU, but the TPU compiler:
-third_party/tpu_compiler/install.sh makes .venv-tpu-compiler; set
-TF_EMBED_TPU_COMPILER_PYTHON to its python.
+Prints the tables of docs/xla.md. Needs no TPU, but the TPU compiler.
 """
 
 import argparse
@@ -18,7 +13,7 @@ import tensorflow as tf
 
 from tf_embed import xla
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
-from tf_embed.serving._fused_update import fused_update
+from tf_embed.serving._fused_update import FusedUpdate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +127,7 @@ def _updates(size: Size, dense: bool):
 
     def ours(gradient, *inputs):
         feature = _feature(size, table, *inputs)
-        fused_update([feature], [gradient], [config], variables)
+        FusedUpdate([feature], [config], variables)([gradient])
 
     return stock, ours, [tf.TensorSpec([size.batch, size.dim]), *size.specs]
 
@@ -163,9 +158,14 @@ def _cell(old: xla.TpuCost, new: xla.TpuCost) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="./run bench tpu-costs", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one size only")
-    parser.add_argument("--only", action="append", metavar="TEXT")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="TEXT",
+        help="those rows that begin with it: 'update: 1,000,000 x 64'",
+    )
     arguments = parser.parse_args()
     console = rich.console.Console(stderr=True)
     generations = list(xla.TPU_TOPOLOGIES)

@@ -212,7 +212,8 @@ absl::Status FusedFeatures::Group(OpKernelContext* ctx,
                                   Span<const int64_t> table_rows,
                                   Executor& executor,
                                   std::vector<FeatureIds>& ids) const {
-  ids.resize(features_.size());
+  // Never fewer: what is there keeps its memory for a call with more features.
+  if (ids.size() < features_.size()) ids.resize(features_.size());
   int64_t num_ids = 0;
   for (const Feature& feature : features_) {
     num_ids += ctx->input(feature.ids).NumElements();
@@ -247,10 +248,10 @@ absl::Status FusedFeatures::Gradient(OpKernelContext* ctx, int feature,
   TensorShape shape;
   TF_RETURN_IF_ERROR(OutputShape(feature, ids, &shape));
   if (tensor.shape() != shape) {
-    return ToAbsl(InvalidArgument("gradient of feature '", name(feature),
+    // Not "feature": where a table gets its whole gradient it is the table.
+    return ToAbsl(InvalidArgument("gradient of '", name(feature),
                                   "' has shape ", tensor.shape().DebugString(),
-                                  ", but its activations have ",
-                                  shape.DebugString()));
+                                  ", must have ", shape.DebugString()));
   }
   *gradient = static_cast<const float*>(tensor.data());
   return absl::OkStatus();

@@ -59,7 +59,7 @@ class FusedFeatures {
   int end_input() const { return end_input_; }
 
   // Checks the tensors of all features against tables of `table_rows` rows and
-  // groups their ids: ids[i] for feature i.
+  // groups their ids: ids[i] for feature i. Further elements stay as they are.
   absl::Status Group(tensorflow::OpKernelContext* ctx,
                      Span<const int64_t> table_rows, Executor& executor,
                      std::vector<FeatureIds>& ids) const;

@@ -6,6 +6,7 @@
 
 #include "kernels/fused/features.h"
 #include "kernels/fused/locked_tables.h"
+#include "kernels/fused/shared_scratch.h"
 #include "kernels/fused/table_formats.h"
 #include "kernels/kernel_registration.h"
 #include "kernels/output_memory.h"
@@ -13,7 +14,6 @@
 #include "kernels/tf_executor.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
-#include "tf_embed/base/object_pool.h"
 #include "tf_embed/base/span.h"
 #include "tf_embed/lookup/pooled_lookup.h"
 #include "tf_embed/lookup/row_format.h"
@@ -69,7 +69,7 @@ class FusedEmbeddingLookupOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    const ObjectPool<LookupScratch>::Lease scratch = scratch_.Take();
+    const auto scratch = TakeSharedScratch<LookupScratch>();
     TfExecutor executor(ctx);
     LockedTables tables(LockedTables::Mode::kRead);
     OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, num_tables(), element_types_));
@@ -127,7 +127,6 @@ class FusedEmbeddingLookupOp : public OpKernel {
   std::vector<tensorflow::DataType> element_types_;
   FusedFeatures features_;
   HugePageMover huge_pages_;
-  ObjectPool<LookupScratch> scratch_;
 };
 
 struct GradScratch {
@@ -150,7 +149,7 @@ class FusedEmbeddingLookupGradOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    const ObjectPool<GradScratch>::Lease scratch = scratch_.Take();
+    const auto scratch = TakeSharedScratch<GradScratch>();
     TfExecutor executor(ctx);
     OP_REQUIRES_OK(ctx,
                    features_.Group(ctx, table_rows_, executor, scratch->ids));
@@ -184,7 +183,6 @@ class FusedEmbeddingLookupGradOp : public OpKernel {
  private:
   FusedFeatures features_;
   std::vector<int64_t> table_rows_;
-  ObjectPool<GradScratch> scratch_;
 };
 
 class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
@@ -201,7 +199,7 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    const ObjectPool<LookupScratch>::Lease scratch = scratch_.Take();
+    const auto scratch = TakeSharedScratch<LookupScratch>();
     TfExecutor executor(ctx);
     LockedTables tables(LockedTables::Mode::kRead);
     OP_REQUIRES_OK(ctx, tables.Lock(ctx, 0, features_.num_tables()));
@@ -233,7 +231,6 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
  private:
   tensorflow::DataTypeVector table_types_;
   FusedFeatures features_;
-  ObjectPool<LookupScratch> scratch_;
 };
 
 const KernelTable kFusedLookupKernels({

@@ -6,13 +6,13 @@
 #include "kernels/config_from_proto.h"
 #include "kernels/fused/features.h"
 #include "kernels/fused/locked_tables.h"
+#include "kernels/fused/shared_scratch.h"
 #include "kernels/kernel_registration.h"
 #include "kernels/status_bridge.h"
 #include "kernels/tf_executor.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/tensor.h"
 #include "tensorflow/core/protobuf/tpu/tpu_embedding_configuration.pb.h"
-#include "tf_embed/base/object_pool.h"
 #include "tf_embed/lookup/sparse_update.h"
 #include "tf_embed/optimizers/optimizer.h"
 
@@ -69,7 +69,7 @@ class FusedEmbeddingUpdateOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* ctx) override {
-    const ObjectPool<UpdateScratch>::Lease scratch = scratch_.Take();
+    const auto scratch = TakeSharedScratch<UpdateScratch>();
     TfExecutor executor(ctx);
     const int num_tables = features_.num_tables();
     LockedTables variables(LockedTables::Mode::kWrite);
@@ -144,7 +144,6 @@ class FusedEmbeddingUpdateOp : public OpKernel {
   FusedFeatures features_;
   std::vector<std::unique_ptr<const Optimizer>> optimizers_;  // of each table
   std::vector<struct LearningRate> learning_rates_;
-  ObjectPool<UpdateScratch> scratch_;
 };
 
 const KernelTable kFusedUpdateKernels({

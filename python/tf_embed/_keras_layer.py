@@ -10,7 +10,7 @@ from tensorflow.python.util import nest
 
 from tf_embed._embedding_config import Serializer
 from tf_embed.serving._fused_lookup import fused_lookup
-from tf_embed.serving._fused_update import fused_update
+from tf_embed.serving._fused_update import FusedUpdate
 from tf_embed.serving._lookup import (
     match_features,
     plan_features,
@@ -62,6 +62,13 @@ class FusedEmbeddingMixin:
                 "Either all tables have an embedding optimizer or none has one."
             )
         self._trained_here = all(trained_here)
+        compute_dtype = self.compute_dtype  # type: ignore[attr-defined]
+        if self._trained_here and compute_dtype == "float16":
+            raise ValueError(
+                "Embedding optimizers do not go with the compute dtype float16: the"
+                " gradients that reach the tables are those of the scaled loss. Use"
+                " bfloat16, or leave the optimizer to Keras."
+            )
         if self._trained_here and tf.distribute.get_strategy().num_replicas_in_sync > 1:
             raise RuntimeError(
                 "Embedding optimizers update the tables of one replica only. Under a"
@@ -138,6 +145,8 @@ class FusedEmbeddingMixin:
             for name, slots in self._state.weights.items()
         }
 
+        update = FusedUpdate(fused, self._state.tables, variables)
+
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def lookup(anchor: tf.Tensor) -> Any:
             def gradient(*upstream: tf.Tensor) -> tf.Tensor:
@@ -145,7 +154,7 @@ class FusedEmbeddingMixin:
                     plan.op_shaped(value)
                     for plan, value in zip(fused, upstream, strict=True)
                 ]
-                fused_update(fused, values, self._state.tables, variables)
+                update(values)
                 return tf.zeros_like(anchor)
 
             return tuple(fused_lookup(fused)), gradient
@@ -201,8 +210,8 @@ DOC = """Keras layer that looks up many features in one op.
     Keras optimizer trains; it gets `tf.IndexedSlices` with each row once. With one
     the layer trains its tables itself, in the backward pass, in place: the
     gradient of a table is never formed. Keras' optimizer then has the rest of the
-    model, and its clipping, loss scaling and learning rate do not reach the
-    tables.
+    model; its clipping and learning rate do not reach the tables, and a scaled loss
+    scales their gradients.
 
     Args:
       feature_config: nested structure of
@@ -213,8 +222,8 @@ DOC = """Keras layer that looks up many features in one op.
         float32, whatever the dtype; activations have the compute dtype.
 
     Raises:
-      ValueError: the configuration is inconsistent, or only some of the tables
-        have an optimizer.
+      ValueError: the configuration is inconsistent, only some of the tables have
+        an optimizer, or the compute dtype is float16 where they do.
       RuntimeError: an embedding optimizer under a strategy with several replicas.
 
     Example:

@@ -8,6 +8,7 @@ from tensorflow.python.util import nest
 
 from tf_embed import _keras_layer
 from tf_embed._embedding_config import Serializer
+from tf_embed.serving._lookup import match_features
 
 __all__ = ["FusedEmbedding"]
 
@@ -54,10 +55,15 @@ class FusedEmbedding(_keras_layer.FusedEmbeddingMixin, keras.layers.Layer):  # t
 
     def compute_output_spec(self, inputs: Any, weights: Any | None = None) -> Any:
         # Keras would call the layer with dense tensors for ragged ones.
-        del weights
         features = dict(
             nest.flatten_with_joined_string_paths(self._state.feature_config)
         )
+        with tf.Graph().as_default():
+            match_features(
+                nest.map_structure(_placeholder, inputs),
+                nest.map_structure(_placeholder, weights),
+                self._state.feature_config,
+            )
         return nest.pack_sequence_as(
             inputs,
             [
@@ -67,6 +73,17 @@ class FusedEmbedding(_keras_layer.FusedEmbeddingMixin, keras.layers.Layer):  # t
                 for path, inp in nest.flatten_with_joined_string_paths(inputs)
             ],
         )
+
+
+def _placeholder(inp: Any) -> Any:
+    """A TensorFlow tensor of the kind that a symbolic one stands for."""
+    if not isinstance(inp, keras.KerasTensor):
+        return inp
+    if getattr(inp, "ragged", False):
+        return tf.compat.v1.ragged.placeholder(inp.dtype, len(inp.shape) - 1, ())
+    if inp.sparse:
+        return tf.compat.v1.sparse_placeholder(inp.dtype, inp.shape)
+    return tf.compat.v1.placeholder(inp.dtype, inp.shape)
 
 
 def _output_shape(inp: Any, feature: Any) -> tuple[int | None, ...]:

@@ -249,6 +249,65 @@ def test_embedding_optimizer_trains_in_the_backward_pass(kit):
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("variable_rate", [False, True])
+def test_embedding_optimizer_trains_in_branches_and_loops(kit, variable_rate):
+    rate = tf.Variable(0.1)
+    optimizer = embedding.Adagrad((lambda: rate) if variable_rate else 0.1)
+    table = embedding.TableConfig(
+        5, 1, combiner="sum", initializer=embedding.RowIdInitializer(), name="t"
+    )
+    layer = kit.FusedEmbedding(embedding.FeatureConfig(table), optimizer)
+
+    @tf.function
+    def step(first):
+        with tf.GradientTape() as tape:
+            loss = tf.constant(0.0)
+            for i in tf.range(first, 5):
+                if i % 2 == 0:
+                    loss += tf.reduce_sum(layer(tf.reshape(i, [1])))
+        tape.gradient(loss, layer.trainable_variables)
+
+    for first, expected in ((5, []), (1, [2, 4])):
+        before = layer.embedding_tables[table].numpy()[:, 0]
+        step(tf.constant(first))
+        after = layer.embedding_tables[table].numpy()[:, 0]
+        assert np.flatnonzero(before - after).tolist() == expected
+
+
+def test_embedding_optimizer_under_float16_is_refused(kit):
+    def make(optimizer, dtype):
+        config = embedding.FeatureConfig(embedding.TableConfig(4, 2, name="t"))
+        return kit.FusedEmbedding(config, optimizer, dtype=dtype)
+
+    with pytest.raises(ValueError, match="compute dtype float16"):
+        make(embedding.SGD(0.1), "mixed_float16")
+    make(embedding.SGD(0.1), "mixed_bfloat16")
+    make(None, "mixed_float16")
+
+
+@pytest.mark.parametrize("symbolic", [False, True])
+def test_inputs_that_do_not_fit_are_refused(kit, symbolic):
+    layer = kit.FusedEmbedding(features())
+    found = inputs()
+    weights = {"friends": tf.ones([3, 2])}
+    if symbolic:
+        found = {
+            "last": kit.keras.Input((3,), dtype="int64"),
+            "other": kit.keras.Input((3,), dtype="int64"),
+            "friends": kit.keras.Input((2,), dtype="int64", sparse=True),
+        }
+        weights = {"friends": kit.keras.Input((2,))}
+    else:
+        found["last"] = found["other"] = tf.constant([[1, 2, 3]])
+    for names, given, message in (
+        (["other"], None, "Inputs are not a subset of feature_config"),
+        (["last"], None, "last is a sequence feature but a dense tensor was passed"),
+        (["friends"], weights, "Weight for friends is of type"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer({name: found[name] for name in names}, given)
+
+
 def test_some_tables_with_an_optimizer_is_refused(kit):
     first = embedding.TableConfig(4, 2, optimizer=embedding.SGD(0.1), name="a")
     second = embedding.TableConfig(4, 2, name="b")

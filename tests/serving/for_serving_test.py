@@ -10,7 +10,7 @@ from tensorflow.python.distribute import distribute_lib
 from tensorflow.python.saved_model import loader_impl
 
 import tf_embed
-from tf_embed.serving import _call_plans, _for_serving, _quantize
+from tf_embed.serving import _call_plans, _for_serving, _fused_update, _quantize
 
 embedding = tf.tpu.experimental.embedding
 STOCK = embedding.TPUEmbeddingForServing
@@ -234,6 +234,14 @@ def test_gradient_outside_the_table_is_refused_and_changes_nothing():
     np.testing.assert_array_equal(table, before)
 
 
+def test_gradient_of_another_shape_than_the_table_is_refused_by_its_name():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(1.0))
+    table = next(iter(layer.embedding_tables.values()))
+    message = r"gradient of 'video' has shape \[6,4\], must have \[6,3\]"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        layer.apply_gradients([(tf.zeros([6, 4]), table)])
+
+
 def test_learning_rate_may_be_a_function():
     rate = tf.Variable(0.25)
     layer = tf_embed.TPUEmbeddingForServing(
@@ -247,6 +255,152 @@ def test_learning_rate_may_be_a_function():
     rate.assign(1.0)
     layer.apply_gradients([(gradient, table)])
     np.testing.assert_allclose(table[2], before[2] - 1.25, rtol=1e-6)
+
+
+def test_learning_rate_may_change_or_be_a_variable():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(0.25))
+    config, table = next(iter(layer.embedding_tables.items()))
+    before = table.numpy()
+    gradient = tf.IndexedSlices(tf.ones([1, 3]), [2])
+    attribute = _fused_update._config([config])
+    rate = tf.Variable(1.0)
+    for learning_rate, lower in ((0.25, 0.25), (0.5, 0.75), (rate, 1.75)):
+        config.optimizer.learning_rate = learning_rate
+        layer.apply_gradients([(gradient, table)])
+        np.testing.assert_allclose(table[2], before[2] - lower, rtol=1e-6)
+        # Or each rate made TensorFlow keep another kernel.
+        assert _fused_update._config([config]) == attribute
+
+
+def test_eager_calls_of_changing_features_share_their_memory():
+    table = embedding.TableConfig(1000, 2, combiner="sum", name="t")
+    names = [f"f{i}" for i in range(7)]
+    layer = tf_embed.TPUEmbeddingForServing(
+        {name: embedding.FeatureConfig(table) for name in names}, None
+    )
+    ids = tf.RaggedTensor.from_row_lengths(
+        tf.range(100_000) % 1000, tf.fill([1000], 100)
+    )
+
+    def look_up(subset):
+        with open("/proc/self/statm") as statm:
+            pages = int(statm.read().split()[1])
+        layer({name: ids for i, name in enumerate(names) if subset >> i & 1})
+        return pages * 4096
+
+    look_up(127)
+    # A subset takes 0.8 MB a feature, all of them together 350 MB.
+    before, *_, after = [look_up(subset) for subset in range(1, 128)]
+    assert after - before < 100e6
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_activations_without_a_gradient_leave_their_rows(traced):
+    layer = tf_embed.TPUEmbeddingForServing(
+        _features(), embedding.Adagrad(0.5, weight_decay_factor=0.5)
+    )
+    video, user = layer.embedding_tables.values()
+    before = video.numpy(), user.numpy()
+
+    def step():
+        with tf.GradientTape() as tape:
+            outputs = layer(_inputs())
+            tape.watch(outputs)
+            loss = tf.reduce_sum(outputs["favourite"])
+        layer.apply_activation_gradients(_inputs(), tape.gradient(loss, outputs))
+
+    (tf.function(step) if traced else step)()
+    changed = np.flatnonzero((video.numpy() != before[0]).any(axis=1))
+    assert changed.tolist() == [0, 3]
+    np.testing.assert_array_equal(user, before[1])
+    layer.apply_activation_gradients(_inputs(), dict.fromkeys(_inputs()))
+
+
+def test_gradients_of_another_type_are_refused():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(1.0))
+    table = next(iter(layer.embedding_tables.values()))
+    with pytest.raises(ValueError, match="gradient of video is float64"):
+        layer.apply_gradients([(tf.zeros([6, 3], tf.float64), table)])
+    with pytest.raises(ValueError, match="gradient of favourite is bfloat16"):
+        layer.apply_activation_gradients(
+            {"favourite": tf.constant([1])},
+            {"favourite": tf.zeros([1, 3], tf.bfloat16)},
+        )
+
+
+def _cond(which, lookup):
+    if which:
+        loss = lookup()
+    else:
+        loss = tf.constant(0.0)
+    return loss
+
+
+def _switch_case(which, lookup):
+    zero = lambda: tf.constant(0.0)  # noqa: E731
+    return tf.switch_case(tf.cast(which, tf.int32), [zero, lookup, zero])
+
+
+def _loop(which, lookup):
+    loss = tf.constant(0.0)
+    for i in tf.range(3):
+        if which and i == 1:
+            loss += lookup()
+    return loss
+
+
+@pytest.mark.parametrize("control_flow", [_cond, _switch_case, _loop])
+def test_gradients_through_control_flow(control_flow):
+    layer = tf_embed.TPUEmbeddingForServing(_features(), None)
+    table = next(iter(layer.embedding_tables.values()))
+
+    @tf.function
+    def gradient(which):
+        with tf.GradientTape() as tape:
+            loss = control_flow(
+                which, lambda: tf.reduce_sum(layer(_inputs())["watched"])
+            )
+        return tf.convert_to_tensor(tape.gradient(loss, table))
+
+    np.testing.assert_array_equal(gradient(tf.constant(False)), np.zeros([6, 3]))
+    expected = np.float32([0, 2 / 3, 0, 1 / 3, 0, 1])
+    np.testing.assert_allclose(gradient(tf.constant(True))[:, 0], expected)
+
+
+@pytest.mark.parametrize("cls", [STOCK, tf_embed.TPUEmbeddingForServing])
+def test_traced_gradients_leave_out_features_that_the_loss_does_not_use(cls):
+    layer = cls(_features(), None)
+    layer.build()
+    tables = list(layer.embedding_tables.values())
+
+    @tf.function
+    def step(inputs):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer(inputs)["favourite"])
+        video, user = tape.gradient(loss, tables)
+        assert user is None
+        return video.indices
+
+    for inputs in (_inputs(), {**_inputs(), "who": tf.constant([1, 2])}):
+        assert set(step(inputs).numpy()) == {0, 3}
+
+
+def test_other_derivatives_are_refused():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), None)
+    table = next(iter(layer.embedding_tables.values()))
+
+    def loss():
+        return tf.reduce_sum(layer(_inputs())["favourite"] ** 3)
+
+    with tf.GradientTape() as outer:
+        with tf.GradientTape() as tape:
+            value = loss()
+        gradient = tf.reduce_sum(tape.gradient(value, table).values)
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        outer.gradient(gradient, table)
+    with pytest.raises(NotImplementedError, match="no tf.autodiff.ForwardAccumulator"):
+        with tf.autodiff.ForwardAccumulator(table, tf.ones_like(table)):
+            loss()
 
 
 def test_update_leaves_earlier_reads_alone():
@@ -371,6 +525,29 @@ def test_fused_export_has_the_fused_op(tmp_path):
     _save(model, tmp_path, namespace_whitelist=["TfEmbed"])
     assert "TfEmbed>FusedEmbeddingLookup" in _ops_of(tmp_path)
     _check_loaded(model, tmp_path)
+
+
+def _trainable(fused_export):
+    model = tf.Module()
+    model.layer = tf_embed.TPUEmbeddingForServing(
+        _features(), embedding.SGD(1.0), fused_export=fused_export
+    )
+    table = next(iter(model.layer.embedding_tables.values()))
+
+    @tf.function(input_signature=[tf.TensorSpec([6, 3])])
+    def step(gradient):
+        model.layer.apply_gradients([(gradient, table)])
+
+    model.step = step
+    step(tf.ones([6, 3]))
+    return model
+
+
+def test_export_of_training_has_no_stock_ops(tmp_path):
+    with pytest.raises(RuntimeError, match="cannot hold the update"):
+        tf.saved_model.save(_trainable(fused_export=False), str(tmp_path))
+    tf.saved_model.save(_trainable(fused_export=True), str(tmp_path))
+    assert "TfEmbed>FusedEmbeddingUpdate" in _ops_of(tmp_path)
 
 
 def _check_loaded(model, path):

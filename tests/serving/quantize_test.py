@@ -72,6 +72,23 @@ def test_large_tables_are_stored_piece_by_piece():
     assert (error <= step * 0.5001).all()
 
 
+def test_tables_are_read_piece_by_piece(monkeypatch):
+    layer = _layer((10, 4))
+
+    def read(*_):
+        raise AssertionError("the whole table was read")
+
+    monkeypatch.setattr(_only_table(layer), "_read_variable_op", read)
+    tf_embed.quantize(layer, "int8")
+
+
+def test_types_may_be_tensorflows():
+    small = tf_embed.quantize(_layer((4, 8)), tf.int8)
+    assert small.report.tables[0].dtype == "int8"
+    small = tf_embed.quantize(_layer((4, 8)), {"video": tf.bfloat16})
+    assert small.report.tables[0].dtype == "bfloat16"
+
+
 @pytest.mark.parametrize("seed", range(2000, 2060))
 def test_lookup_equals_stock_on_the_decoded_tables(seed):
     comparison.check_quantized(

@@ -1,7 +1,8 @@
 """Puts our classes in place of TensorFlow's, for TensorFlow's own tests.
 
 To be imported before such a test, which then finds them where it looks for
-TensorFlow's. The module itself stays as it is: its classes refer to each other
+TensorFlow's. Nothing here imports it: TensorFlow's tests are not part of this
+repository. The module itself stays as it is: its classes refer to each other
 by its names.
 """
 

@@ -190,6 +190,18 @@ def test_apply_gradients_outside_of_a_replica_is_refused():
         layer.apply_gradients([])
 
 
+def test_replicas_are_not_updated_one_by_one():
+    layer = tf_embed.TPUEmbeddingForServing(_features(), embedding.SGD(0.1))
+    layer.build()
+    layer._variables = _layer(tf_embed.TPUEmbeddingV0, embedding.SGD(0.1))._variables
+    message = f"has {CORES} replicas"
+    with pytest.raises(RuntimeError, match=message):
+        layer.apply_gradients([])
+    who = {"who": tf.constant([1])}
+    with pytest.raises(RuntimeError, match=message):
+        layer.apply_activation_gradients(who, {"who": tf.zeros([1, 2])})
+
+
 def test_checkpoint_goes_both_ways_and_to_serving(tmp_path):
     layers = [_layer(cls, embedding.Adagrad(0.1)) for cls in CLASSES]
     want = _train(layers[1], layers[1].apply_gradients)

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.xla.update_cases import OPTIMIZERS, update_case
 from tf_embed import xla
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
-from tf_embed.serving._fused_update import fused_update
+from tf_embed.serving._fused_update import FusedUpdate
 
 _BATCH, _LENGTH = 256, 20
 
@@ -100,7 +100,7 @@ def test_UpdateCompilesForEveryGeneration(tpu_compiler, optimizer, rows, dim):
 
     def step(ids, weights, gradient):
         feature = _ours(variables["t"]["parameters"], ids, weights)
-        fused_update([feature], [gradient], [config], variables)
+        FusedUpdate([feature], [config], variables)([gradient])
 
     costs = xla.tpu_costs(
         step,
@@ -119,7 +119,7 @@ def test_NarrowTablesAreUpdatedInTheOrderInWhichTheyAreStored(tpu_compiler):
 
     def step(ids, weights, gradient):
         feature = _ours(variables["t"]["parameters"], ids, weights)
-        fused_update([feature], [gradient], [config], variables)
+        FusedUpdate([feature], [config], variables)([gradient])
 
     cost = xla.tpu_cost(step, _IDS, _WEIGHTS, tf.TensorSpec([_BATCH, 4]))
     # The sums by rows, of which each fills 128 lanes, and by columns.

@@ -9,7 +9,7 @@ from tensorflow.python.util import nest
 
 from tf_embed._autograph import not_converted
 from tf_embed.serving._call_plans import CallPlans
-from tf_embed.serving._fused_update import fused_update, update_tables
+from tf_embed.serving._fused_update import FusedUpdate, update_tables
 from tf_embed.serving._lookup import match_features, plan_features
 
 
@@ -59,8 +59,9 @@ class TPUEmbeddingForServing(
           optimizer: an embedding optimizer, or None: no slot variables.
           experimental_sparsecore_restore_info: as in TensorFlow's class.
           fused_export: whether `tf.saved_model.save` writes the fused op, for
-            servers that load tf_embed; its options must then name the namespace
-            "TfEmbed". By default it writes stock ops, for any server.
+            servers that load tf_embed. Where its options have a namespace
+            whitelist, "TfEmbed" must be on it. By default it writes stock ops, for
+            any server.
 
         Raises:
           RuntimeError: under a TPUStrategy.
@@ -88,14 +89,19 @@ class TPUEmbeddingForServing(
         Args:
           grads_and_vars: pairs of a gradient and a variable of
             `embedding_tables`, as Keras optimizers take them. Where the gradient
-            is None, the table stays as it is.
+            is None, the table stays as it is. A row whose gradient is 0 counts as
+            used: momentum and weight decay change it. In eager mode that is so
+            for all features that were looked up, used by the loss or not.
 
         Returns:
           The operation in graph mode, otherwise None.
 
         Raises:
-          RuntimeError: a table has no optimizer or lacks a slot variable.
-          ValueError: a variable is no table of this object.
+          RuntimeError: a table has no optimizer or lacks a slot variable; tables
+            have several replicas; or this is traced for a SavedModel without
+            `fused_export`.
+          ValueError: a variable is no table of this object, or a gradient is not
+            float32.
           tf.errors.InvalidArgumentError: a gradient has rows that its table has
             not, or another width; no table is changed.
 
@@ -115,12 +121,14 @@ class TPUEmbeddingForServing(
         >>> variables[0].numpy().tolist()
         [[-0.5], [0.0]]
         """
+        self._refuse_replicas()
         return update_tables(
             grads_and_vars,
             self.embedding_tables,
             _rows,
             self._table_config,
             self._variables,
+            fused_export=self._fused_export,
         )
 
     def apply_activation_gradients(
@@ -133,18 +141,20 @@ class TPUEmbeddingForServing(
 
         Args:
           features: what was looked up.
-          gradients: of the activations, in the structure of `features`.
+          gradients: of the activations, in the structure of `features`. Where one
+            is None, the rows of its feature stay as they are.
           weights: as they were given for the lookup.
 
         Returns:
           The operation in graph mode, otherwise None.
 
         Raises:
-          RuntimeError: a table has no optimizer or lacks a slot variable.
+          RuntimeError: as from `apply_gradients`.
           ValueError: features, gradients, weights and configuration do not fit
             together, or types are not those of the fused op: int32 or int64
-            ids, float32 weights.
+            ids, float32 weights and gradients.
         """
+        self._refuse_replicas()
         tables = self.embedding_tables
         matched = match_features(features, weights, self._feature_config)
         nest.assert_same_structure(features, gradients)
@@ -156,6 +166,26 @@ class TPUEmbeddingForServing(
         ):
             if plan is None:
                 raise ValueError(f"Feature {path} does not fit the fused op.")
+            if gradient is None:
+                continue
             fused.append(plan)
             values.append(plan.op_shaped(gradient))
-        return fused_update(fused, values, self._table_config, self._variables)
+        if not fused:
+            return None
+        update = FusedUpdate(
+            fused,
+            self._table_config,
+            self._variables,
+            fused_export=self._fused_export,
+        )
+        return update(values)
+
+    def _refuse_replicas(self) -> None:
+        for config, table in self.embedding_tables.items():
+            replicas = len(getattr(table, "values", ()))
+            if replicas > 1:
+                raise RuntimeError(
+                    f"Table {config.name} has {replicas} replicas, which an update in"
+                    " place would make different from each other: update it with a"
+                    " Keras optimizer, or use TPUEmbeddingV0 on the virtual TPU."
+                )

@@ -1,4 +1,4 @@
-"""The fused lookup op as a function of features, and its gradient."""
+"""The fused lookup op as a function of features."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 from tensorflow.python import pywrap_tfe
-from tensorflow.python.framework import auto_control_deps_utils, ops
+from tensorflow.python.framework import auto_control_deps_utils
 from tensorflow.python.ops import resource_variable_ops
 
 from tf_embed.serving import _own_ops
@@ -117,7 +117,8 @@ def _stored(table: Any) -> Any:
     return table.variable if isinstance(table, LowPrecisionTable) else table
 
 
-def _table_input(table: Any) -> tf.Tensor:
+def _read(table: Any) -> tf.Tensor:
+    """The op's input for a table, which a tape sees as read."""
     table = _stored(table)
     if isinstance(table, tf.Tensor):
         return table
@@ -134,7 +135,7 @@ def fused_lookup(features: Sequence[FusedFeature]) -> list[tf.Tensor]:
     """Looks up all features in one op; the activations of each."""
     inputs = FusedInputs.of(features)
     outputs = _own_ops.fused_embedding_lookup(
-        tables=[_table_input(table) for table in inputs.tables],
+        tables=[_read(table) for table in inputs.tables],
         num_features=len(features),
         table_formats=_table_formats(inputs.tables),
         **inputs.tensors,
@@ -174,73 +175,3 @@ class RepeatedLookup:
             **self._attributes,
         )
         return outputs
-
-
-_FEATURE_ATTRS = (
-    "table_shapes",
-    "feature_tables",
-    "feature_names",
-    "forms",
-    "combiners",
-    "sequence_lengths",
-    "weighted",
-    "weights_have_splits",
-)
-
-
-def _split_inputs(op: Any) -> tuple[list[Any], dict[str, list[Any]]]:
-    """The op's inputs as tables and the keyword arguments they came from."""
-    inputs = list(op.inputs)
-    sizes = {
-        "ids": op.get_attr("num_features"),
-        "indices": len(op.get_attr("Tindices")),
-        "dense_shapes": op.get_attr("num_sparse"),
-        "weights": op.get_attr("num_weighted"),
-        "weight_splits": len(op.get_attr("Tweight_splits")),
-    }
-    first = len(inputs) - sum(sizes.values())
-    tables = inputs[:first]
-    arguments = {}
-    for name, size in sizes.items():
-        arguments[name] = inputs[first : first + size]
-        first += size
-    return tables, arguments
-
-
-@ops.RegisterGradient("TfEmbed>FusedEmbeddingLookup")  # type: ignore[untyped-decorator]
-def _fused_lookup_gradient(op: Any, *gradients: Any) -> list[Any]:
-    if op.get_attr("table_formats"):
-        raise NotImplementedError(
-            "Lookups in quantized tables have no gradient: train with the"
-            " embedding object that they were made from."
-        )
-    tables, arguments = _split_inputs(op)
-    attrs = {name: op.get_attr(name) for name in _FEATURE_ATTRS}
-    dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
-    shapes = [tf.TensorShape(shape) for shape in attrs["table_shapes"]]
-    rows, values = _own_ops.fused_embedding_lookup_grad(
-        gradients=dense, num_tables=len(tables), **arguments, **attrs
-    )
-    table_gradients = [
-        tf.IndexedSlices(value, row, tf.constant(shape.as_list(), tf.int64))
-        for value, row, shape in zip(values, rows, shapes, strict=True)
-    ]
-    num_weights = len(arguments["weights"])
-    num_splits = len(arguments["weight_splits"])
-    first_weight = len(op.inputs) - num_splits - num_weights
-    # In eager mode the tape says which inputs it does not watch; in a graph,
-    # what nobody asks for is pruned.
-    skipped = set(getattr(op, "skip_input_indices", None) or ())
-    wanted = set(range(first_weight, first_weight + num_weights)) - skipped
-    weight_gradients: list[Any] = [None] * num_weights
-    if wanted:
-        weight_gradients = _own_ops.fused_embedding_lookup_weights_grad(
-            tables=tables, gradients=dense, **arguments, **attrs
-        )
-    others = first_weight - len(tables)
-    return [
-        *table_gradients,
-        *([None] * others),
-        *weight_gradients,
-        *([None] * num_splits),
-    ]

@@ -287,8 +287,8 @@ def serving_embedding_lookup(
       feature_config: nested structure of
         `tf.tpu.experimental.embedding.FeatureConfig`.
       fused_export: whether a SavedModel gets the fused op. It is then loaded
-        only where tf_embed is, and `tf.saved_model.SaveOptions` must name the
-        namespace "TfEmbed". By default a SavedModel gets stock ops.
+        only where tf_embed is; where `tf.saved_model.SaveOptions` has a namespace
+        whitelist, "TfEmbed" must be on it. By default a SavedModel gets stock ops.
 
     Returns:
       The activations, in the structure of `inputs`.

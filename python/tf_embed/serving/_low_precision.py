@@ -135,7 +135,8 @@ def store(name: str, table: Any, dtype: str) -> tuple[tf.Variable, Errors]:
     # Few enough rows at a time to hold several times over.
     step = max(1, (32 << 20) // (4 * dim))
     for begin in range(0, rows, step):
-        values = tf.convert_to_tensor(table[begin : begin + step])
+        # A slice would be cut from a copy of the table once the table was trained.
+        values = tf.gather(table, tf.range(begin, min(begin + step, rows)))
         stored = encode(values, dtype)
         original = values.numpy().astype(np.float64)
         with np.errstate(invalid="ignore"):  # infinity less infinity

@@ -205,11 +205,12 @@ class QuantizedEmbedding(tf.Module):  # type: ignore[misc]
 
 
 def _check_dtype(what: str, dtype: Any) -> str:
-    if dtype not in FORMATS:
+    name = getattr(dtype, "name", dtype)  # tf.int8 is "int8"
+    if name not in FORMATS:
         raise ValueError(
             f"{what} cannot be stored as {dtype!r}; there are {', '.join(FORMATS)}."
         )
-    return str(dtype)
+    return str(name)
 
 
 def _choose(dtype: Any, names: Sequence[str]) -> dict[str, str]:
@@ -245,8 +246,8 @@ def quantize(
       dtype: "int8", "int4", "bfloat16" or "float16" for all tables; or a dict of
         table names to one of these, tables not named stay "float32".
       fused_export: whether `tf.saved_model.save` writes the fused op, for
-        servers that load tf_embed; its options must then name the namespace
-        "TfEmbed". By default it writes stock ops, for any server.
+        servers that load tf_embed. Where its options have a namespace whitelist,
+        "TfEmbed" must be on it. By default it writes stock ops, for any server.
 
     Returns:
       A `QuantizedEmbedding`, to be called as `embedding` is. Its `report` has the
