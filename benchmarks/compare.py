@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import shlex
+import sys
 
 import rich.console
 
@@ -25,7 +26,12 @@ THREADS = ("1", "2")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="./run bench",
+        description=__doc__,
+        epilog="`./run bench COMMAND` is something else, with arguments of its own"
+        f" (--help): {', '.join(command_line.COMMANDS)}; --list says what.",
+    )
     parser.add_argument("--list", action="store_true", help="show what there is")
     parser.add_argument(
         "--quick",
@@ -54,10 +60,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     options.command = shlex.join(["./run", "bench", *arguments])
-    options.system = options.system or list(SYSTEMS)
+    asked_for = options.system or list(SYSTEMS)
+    options.system = [n for n in asked_for if SYSTEMS[n].python <= sys.version_info]
+    options.left_out = [n for n in asked_for if n not in options.system]
     options.settings = _settings(options)
     if not (options.settings or options.list):
-        parser.error("nothing to run: no setting has all that was asked for")
+        parser.error(
+            "nothing to run: no setting has all that was asked for, or none of"
+            f" these systems does it: {', '.join(asked_for)}"
+        )
     return options
 
 
@@ -76,6 +87,10 @@ def _show_list() -> None:
         ("kinds", {"forward": "lookup", "step": "lookup, gradient and update"}),
         ("optimizers", dict.fromkeys(OPTIMIZERS, "")),
         ("distributions", dict.fromkeys(DISTRIBUTIONS, "")),
+        (
+            "commands, ./run bench COMMAND",
+            {name: command.title for name, command in command_line.COMMANDS.items()},
+        ),
     ):
         print(f"{title}:")
         for name, text in table.items():
@@ -127,7 +142,12 @@ def _settings(
             # A lookup does not depend on the optimizer.
             wanted = [kind for kind in kinds if kind == "step" or i == 0]
             settings.append((setting, wanted))
-    return settings
+    systems = [SYSTEMS[name] for name in options.system]
+    return [
+        (setting, kinds)
+        for setting, kinds in settings
+        if any("forward" in kinds or s.can_step(setting) for s in systems)
+    ]
 
 
 def main(options: argparse.Namespace) -> int:
@@ -135,6 +155,9 @@ def main(options: argparse.Namespace) -> int:
         _show_list()
         return 0
     console = rich.console.Console(stderr=True)
+    for name in options.left_out:
+        version = ".".join(map(str, SYSTEMS[name].python))
+        console.print(f"{name} is left out: it needs Python {version}")
     logs = OUT / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     seconds = options.seconds or (0.5 if options.quick else 2.0)

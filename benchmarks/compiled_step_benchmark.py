@@ -5,8 +5,6 @@ Adagrad. The gradients are the activations, so that a step is the embedding part
 alone: lookup and update. Both steps take turns on one engine; each batch is
 enqueued before the clock starts. Their results are compared first. Prints
 microseconds, median and tenth percentile, and the ratio of the medians.
-
-usage: compiled_step_benchmark.py [--quick] [--threads N]
 """
 
 import argparse
@@ -113,7 +111,9 @@ def _measure(steps, batches, seconds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="./run bench compiled-step", description=__doc__
+    )
     parser.add_argument("--quick", action="store_true", help="two seconds")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """What a table of many GB takes to configure, load, train, retrieve and save.
 
-    python benchmarks/engine_startup.py                      # 6.4 GB
-    python benchmarks/engine_startup.py --rows 50_000_000    # 12.8 GB
+    ./run bench startup                      # 6.4 GB
+    ./run bench startup --rows 50_000_000    # 12.8 GB
 
 One table of dimension 32 with Adagrad, through the raw ops, a shard at a time. After
 a step, rows of all parts of the table are compared with NumPy. Beside each stage
@@ -57,7 +57,9 @@ def write_file(path: pathlib.Path, data: np.ndarray) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="./run bench startup",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rows", type=int, default=25_000_000)
     rows = parser.parse_args().rows // NUM_SHARDS * NUM_SHARDS

@@ -185,7 +185,9 @@ def main(options: argparse.Namespace) -> int:
     console = rich.console.Console(stderr=True)
     (OUT / "logs").mkdir(parents=True, exist_ok=True)
     file = OUT / "scaling.json"
-    runs = json.loads(file.read_text())["runs"] if options.keep else []
+    runs = []
+    if options.keep and file.exists():
+        runs = json.loads(file.read_text())["runs"]
     run = describe(options.command) | {"points": []}
     runs.append(run)
     try:

@@ -5,8 +5,6 @@ workload, traces a function, looks up one batch, then a hundred more. Prints, as
 medians: seconds to import, to make the tables, of the first call (tracing and
 kernel construction with it), and the process's peak memory after the first call
 and at its end.
-
-usage: serving_startup.py [--repeat N] [--rows V] [--tables T]
 """
 
 import argparse
@@ -80,7 +78,9 @@ def _one(which, tables, rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="./run bench serving-startup", description=__doc__
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--tables", type=int, default=8)

@@ -39,6 +39,7 @@ class SystemInfo:
     row_share: float = 1  # size of a row, as a share of float32's
     limit: bool = False  # no system, but what bounds them all
     bias_corrected_adam: bool = False
+    python: tuple[int, int] = (3, 10)  # the oldest that it comes for
 
     def can_step(self, setting: Setting) -> bool:
         return not self.forward_only and setting.optimizer in self.optimizers
@@ -70,6 +71,13 @@ SYSTEMS = {
         SystemInfo("memory", "memory accesses alone", "core", ("memory",), limit=True),
         SystemInfo(
             "raw-ops", "raw ops", "tf_embed", ("raw_ops",), ours=True, empty=True
+        ),
+        SystemInfo(
+            "raw-ops-loop",
+            "raw ops, 8 batches a call",
+            "tf_embed",
+            ("raw_ops", "loop"),
+            ours=True,
         ),
         *(
             SystemInfo(
@@ -123,7 +131,14 @@ SYSTEMS = {
             row_share=0.27,
             tolerance=0.01,
         ),
-        SystemInfo("jax", "jax, jit", "jax", ("jax_lookup",), forward_only=True),
+        SystemInfo(
+            "jax",
+            "jax, jit",
+            "jax",
+            ("jax_lookup",),
+            forward_only=True,
+            python=(3, 11),
+        ),
         SystemInfo(
             "tf", "TensorFlow's ops", "stock", ("tf_graph",), ("sgd", "adagrad", "ftrl")
         ),

@@ -4,8 +4,6 @@ A training step (lookup, gradient, Keras' SGD) of W1, scaled to tables that
 TPUEmbeddingV0 is for: 26 features of one id each. Both classes hold the same
 tables and get the same rotating batches; their tables are compared after the
 first steps. Prints milliseconds a step, median, and the ratio.
-
-usage: v0_benchmark.py [--rows 1000] [--batch 2048] [--cores 1] [--steps 20]
 """
 
 import argparse
@@ -86,7 +84,7 @@ def _milliseconds(function, batches, steps):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="./run bench v0", description=__doc__)
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--batch", type=int, default=2048, help="of a core")

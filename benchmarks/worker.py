@@ -36,6 +36,8 @@ Call = Callable[[], Any]
 class System:
     """One system. A subclass makes its tables when it is created."""
 
+    calls_at_once = 1
+
     def __init__(self, inputs: Inputs):
         self.inputs = inputs
         self.setting = inputs.setting
@@ -49,6 +51,10 @@ class System:
         """What does `kind` once on a batch: "forward", "step" or "empty"."""
         raise NotImplementedError
 
+    def timed(self, kind: str, batch: int) -> Call:
+        """What is timed: does `kind` `calls_at_once` times, from a batch on."""
+        return self.call(kind, batch)
+
     def outputs(self, batch: int) -> np.ndarray:
         """Activations, [tables, batch, dim]."""
         return np.stack([np.asarray(x) for x in self.call("forward", batch)()])
@@ -57,7 +63,9 @@ class System:
         """Nothing, for most systems."""
 
 
-def _timed(calls: list[Call], seconds: float, first: int) -> list[int]:
+def _timed(
+    calls: list[Call], calls_at_once: int, seconds: float, first: int
+) -> list[int]:
     clock = time.perf_counter_ns
     times = []
     i, begin = first, clock()
@@ -66,7 +74,7 @@ def _timed(calls: list[Call], seconds: float, first: int) -> list[int]:
         call = calls[i % len(calls)]
         begin = clock()
         call()
-        times.append(clock() - begin)
+        times += [(clock() - begin) // calls_at_once] * calls_at_once
         i += 1
     return times
 
@@ -80,7 +88,7 @@ class _Server:
     def _all(self, kind: str) -> list[Call]:
         if kind not in self._calls:
             self._calls[kind] = [
-                self._system.call(kind, b)
+                self._system.timed(kind, b)
                 for b in range(self._system.setting.num_batches)
             ]
         return self._calls[kind]
@@ -95,10 +103,11 @@ class _Server:
         self._system.outputs(int(batch)).astype(np.float32).tofile(file)
 
     def step(self, batch: str) -> None:
-        self._all("step")[int(batch)]()
+        self._system.call("step", int(batch))()
 
     def time(self, kind: str, seconds: str, first: str) -> str:
-        times = _timed(self._all(kind), float(seconds), int(first))
+        calls = self._all(kind)
+        times = _timed(calls, self._system.calls_at_once, float(seconds), int(first))
         return " ".join(map(str, times))
 
     def versions(self) -> str:

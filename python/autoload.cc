@@ -7,6 +7,9 @@
 // first, and where something is wrong it leaves TensorFlow as it is; `import
 // tf_embed` then says what.
 //
+// Where the environment asks for a virtual TPU, it also has the Python package
+// imported, without which TensorFlow's TPUClusterResolver would not find it.
+//
 // TF_EMBED_AUTOLOAD=0 in the environment turns it off.
 
 #include <dlfcn.h>
@@ -39,6 +42,25 @@ std::string SitePackages() {
   return path;
 }
 
+// Has the interpreter import tf_embed between two of its instructions: here it
+// is inside of dlopen, whose lock another thread may wait for. Looked up since
+// a program without Python loads plugins too.
+void ImportPackageSoon() {
+  using AddPendingCall = int (*)(int (*call)(void*), void* argument);
+  const auto add = reinterpret_cast<AddPendingCall>(
+      dlsym(RTLD_DEFAULT, "Py_AddPendingCall"));
+  if (add == nullptr) return;
+  const auto import = [](void*) {
+    using Run = int (*)(const char* program);
+    const auto run =
+        reinterpret_cast<Run>(dlsym(RTLD_DEFAULT, "PyRun_SimpleString"));
+    // An exception is printed; TensorFlow works all the same.
+    if (run != nullptr) run("__import__('tf_embed')");
+    return 0;
+  };
+  add(import, nullptr);
+}
+
 __attribute__((constructor)) void Load() {
   const char* wanted = std::getenv("TF_EMBED_AUTOLOAD");
   if (wanted != nullptr && std::strcmp(wanted, "0") == 0) return;
@@ -50,7 +72,9 @@ __attribute__((constructor)) void Load() {
     return;
   }
   // Fails, with no harm done, where a symbol is missing.
-  dlopen((site + "/tf_embed/libtf_embed.so").c_str(), RTLD_NOW | RTLD_LOCAL);
+  const std::string plugin = site + "/tf_embed/libtf_embed.so";
+  if (dlopen(plugin.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) return;
+  if (std::getenv("TF_EMBED_VIRTUAL_TPU") != nullptr) ImportPackageSoon();
 }
 
 }  // namespace

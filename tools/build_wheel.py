@@ -41,8 +41,7 @@ Requires-Dist: tensorflow-cpu=={minor}.*; extra == "cpu"
 Provides-Extra: tensorflow
 Requires-Dist: tensorflow=={minor}.*; extra == "tensorflow"
 Provides-Extra: tpu-compiler
-Requires-Dist: jax==0.10.2; extra == "tpu-compiler"
-Requires-Dist: libtpu; extra == "tpu-compiler"
+{tpu_compiler}
 Description-Content-Type: text/markdown
 
 """
@@ -92,6 +91,15 @@ def tensorflow_version() -> str:
         except metadata.PackageNotFoundError:
             continue
     sys.exit(f"[run] error: {sys.executable} has no TensorFlow")
+
+
+def tpu_compiler() -> str:
+    """The extra's lines: what the estimates depend on, but not what TensorFlow pins."""
+    pins = (ROOT / "third_party/tpu_compiler/requirements.txt").read_text()
+    return "\n".join(
+        f'Requires-Dist: {pin}; extra == "tpu-compiler"'
+        for pin in re.findall("^(?:jax|jaxlib|libtpu)==.*$", pins, re.MULTILINE)
+    )
 
 
 def stage(bazel_bin: pathlib.Path, folder: pathlib.Path) -> None:
@@ -146,9 +154,10 @@ def build(bazel: str) -> pathlib.Path:
         for library in folder.rglob("*.so"):
             find_libraries_at(folder, library)
         readme = (ROOT / "README.md").read_text()
-        info.joinpath("METADATA").write_text(
-            METADATA.format(version=version, python=python, minor=minor) + readme
+        metadata_lines = METADATA.format(
+            version=version, python=python, minor=minor, tpu_compiler=tpu_compiler()
         )
+        info.joinpath("METADATA").write_text(metadata_lines + readme)
         info.joinpath("WHEEL").write_text(WHEEL.format(tag=f"{abi}-{abi}-{platform}"))
         shutil.copy(ROOT / "LICENSE", info)
         run(sys.executable, "-m", "wheel", "pack", "--dest-dir", temporary, folder)
@@ -192,7 +201,8 @@ def check(wheel: pathlib.Path) -> None:
         demo = [ROOT / "examples/flights.py", "--epochs=1", f"--out={folder / 'out'}"]
         run(python, *demo, env=clean)
         on_tpu = [ROOT / "examples/flights_tpu.py", *demo[1:]]
-        run(python, "-m", "tf_embed.run", "--cores=2", *on_tpu, env=clean)
+        virtual_tpu = {"TF_EMBED_VIRTUAL_TPU": "2", "TPU_NAME": "local"}
+        run(python, *on_tpu, env=clean | virtual_tpu)
         say("the demo works with the wheel")
 
 

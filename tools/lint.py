@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the form of every file that git knows; --fix repairs what it can."""
+"""Checks the form of Python, C++ and Bazel files; --fix repairs what it can."""
 
 from __future__ import annotations
 
@@ -70,7 +70,8 @@ def main() -> int:
     passed = failed = skipped = 0
     for name, command, files in checks(fix):
         if not os.access(command[0], os.X_OK):
-            print(f"[run] {name}: skipped, {pathlib.Path(command[0]).name} needs npm")
+            # The others are in the virtual environment.
+            print(f"[run] {name}: skipped, npm is missing or could not bring it")
             skipped += 1
         elif not files:
             print(f"[run] {name}: skipped, no files")

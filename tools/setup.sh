@@ -59,13 +59,11 @@ log_line() {
 
 # --- Python -----------------------------------------------------------------
 
-# find_python: prints an interpreter that TensorFlow has wheels for.
+# find_python: prints an interpreter that the TensorFlow has wheels for.
 find_python() {
   local candidate
   for candidate in ${TF_EMBED_PYTHON:-python3 python3.12 python3.11 python3.10 python3.13}; do
-    if "$candidate" -c \
-      'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
-      2>/dev/null; then
+    if has_wheels "$candidate"; then
       command -v "$candidate"
       return
     fi
@@ -73,28 +71,43 @@ find_python() {
   return 1
 }
 
-# Names the virtual environment, .venv (.venv-2.20 for TensorFlow 2.20, ...), and
-# its packages.
+# has_wheels PYTHON: whether it is one of TF_PYTHONS.
+has_wheels() {
+  local version
+  version="$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' \
+    2>/dev/null)" && [[ " $TF_PYTHONS " == *" $version "* ]]
+}
+
+# Names the virtual environment, .venv (.venv-2.20 for TensorFlow 2.20, ...), its
+# packages and its TensorFlow's Pythons (TF_PYTHONS).
 choose_venv() {
-  local minor
-  minor="$(cut -d. -f1,2 <<<"$TF_VERSION")"
+  local version pythons minor known=()
+  TF_PYTHONS=""
+  while read -r version pythons; do
+    known+=("$version")
+    if [[ "$version" == "$TF_VERSION" || "${version%.*}" == "$TF_VERSION" ]]; then
+      TF_PYTHONS="$pythons"
+      minor="${version%.*}"
+    fi
+  done < <(grep -v '^#' requirements/tensorflows.txt)
+  [[ -n "$TF_PYTHONS" ]] ||
+    die "TF_EMBED_TF_VERSION is '$TF_VERSION', but must be one of: ${known[*]}"
   REQUIREMENTS="requirements/tensorflow-$minor.txt"
-  [[ -e "$REQUIREMENTS" ]] ||
-    die "TF_EMBED_TF_VERSION is '$TF_VERSION', but must be one of: $(
-      sed -n 's/^tensorflow-cpu==//p' requirements/tensorflow-*.txt |
-        sort -rV | paste -sd ' '
-    )"
   [[ $minor == 2.21 ]] && SUFFIX="" || SUFFIX="-$minor"
   PYTHON="$PWD/.venv$SUFFIX/bin/python"
 }
 
 # What making the virtual environment takes.
 need_python() {
-  [[ ! -x "$PYTHON" ]] || return 0
-  local python
+  local python needed="TensorFlow $TF_VERSION has wheels for Python $TF_PYTHONS"
+  if [[ -x "$PYTHON" ]]; then
+    has_wheels "$PYTHON" ||
+      die ".venv$SUFFIX holds $("$PYTHON" -V 2>&1), but $needed; delete it, and it is made anew"
+    return
+  fi
   if ! python="$(find_python)"; then
     [[ -z "${TF_EMBED_PYTHON:-}" ]] ||
-      die "TF_EMBED_PYTHON='$TF_EMBED_PYTHON' is not a Python 3.10 to 3.13"
+      die "TF_EMBED_PYTHON is '$TF_EMBED_PYTHON', but $needed"
     missing_packages+=(python3 python3-venv)
   elif ! "$python" -c 'import ensurepip, venv' 2>/dev/null &&
     ! "$python" -m virtualenv --version >/dev/null 2>&1; then
@@ -164,7 +177,7 @@ show_progress() {
 make_venv() {
   local python
   python="$(find_python)" ||
-    die "this machine's Python is not one of 3.10 to 3.13, which TensorFlow has wheels for; point TF_EMBED_PYTHON to one that is"
+    die "TensorFlow $TF_VERSION has wheels for Python $TF_PYTHONS, and this machine has none of them; point TF_EMBED_PYTHON to one"
   say "making the virtual environment $1 with $("$python" -V)"
   if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     "$python" -m venv --clear "$1" || die "'$python -m venv $1' failed"
@@ -347,6 +360,11 @@ setup_benchmarks() {
         need_package libbenchmark-dev /usr/include/benchmark/benchmark.h
         setup_build
         export BAZEL
+        ;;
+      tpu-compiler)
+        PYTHON="$PYTHON" third_party/tpu_compiler/install.sh ||
+          die "there is no TPU compiler; the messages above say why"
+        export TF_EMBED_TPU_COMPILER_PYTHON="$PWD/.venv-tpu-compiler/bin/python"
         ;;
       *)
         setup_competitor "$need"

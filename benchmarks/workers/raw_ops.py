@@ -1,4 +1,12 @@
-"""tf_embed's raw ops: enqueue, recv, send in one tf.function."""
+"""tf_embed's raw ops: enqueue, recv, send in one tf.function.
+
+    python -m benchmarks.workers.raw_ops [loop]
+
+With "loop", several batches a call, which the function takes from a tf.data
+iterator, as programs for TPUs do.
+"""
+
+import sys
 
 import tensorflow as tf
 from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
@@ -145,5 +153,54 @@ class RawOps(System):
         return lambda: function(*flat)
 
 
+class RawOpsLoop(RawOps):
+    calls_at_once = 8
+
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        specs = tuple(tf.TensorSpec([None], x.dtype) for x in self._batches[0])
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        options.threading.private_threadpool_size = self.setting.threads
+        self._dataset = (
+            tf.data.Dataset.from_generator(
+                lambda: map(tuple, self._batches), output_signature=specs
+            )
+            .cache()
+            .with_options(options)
+        )
+        self._rotating = iter(self._dataset.repeat())
+        self._loops = {
+            "forward": self._loop(self._forward),
+            "step": self._loop(self._step),
+        }
+
+    @staticmethod
+    def _loop(function):
+        function = tf.autograph.experimental.do_not_convert(function)
+
+        @tf.function
+        def loop(iterator, count):
+            for _ in tf.range(count):
+                function(*next(iterator))
+
+        return loop
+
+    def call(self, kind, batch):
+        if kind == "forward":
+            return super().call(kind, batch)  # which gives its outputs
+        loop = self._loops[kind]
+        return lambda: loop(iter(self._dataset.skip(batch)), tf.constant(1))
+
+    def timed(self, kind, batch):
+        del batch  # the iterator goes from one to the next
+        loop, count = self._loops[kind], tf.constant(self.calls_at_once)
+        return lambda: loop(self._rotating, count)
+
+    def warm_up(self):
+        # Fills the dataset's cache.
+        self._loops["forward"](self._rotating, tf.constant(len(self._batches)))
+
+
 if __name__ == "__main__":
-    serve(RawOps)
+    serve(RawOpsLoop if "loop" in sys.argv[1:] else RawOps)

@@ -1,10 +1,12 @@
 """The benchmark's own parts on workloads of a few rows, systems of ours only."""
 
 import json
+import sys
 
 import pytest
 
-from benchmarks import compare, kernels, measure, report, scaling
+from benchmarks import __main__ as command
+from benchmarks import command_line, compare, kernels, measure, report, scaling
 from benchmarks.systems import SYSTEMS, WorkerError, pythons
 from benchmarks.workloads import OPTIMIZERS, WORKLOADS, Setting, Workload
 
@@ -50,6 +52,12 @@ def test_ops_compute_what_the_reference_does(tmp_path, system, workload, optimiz
     assert set(results) == {(system, kind) for kind in ("forward", "step", "empty")}
 
 
+def test_a_loop_inside_a_function_computes_what_the_reference_does(tmp_path):
+    system = "raw-ops-loop"
+    results = run(tmp_path, Setting(MEAN, "uniform", "adagrad", 1, 3), system)
+    assert set(results) == {(system, kind) for kind in ("forward", "step")}
+
+
 def test_eager_calls_compute_what_the_reference_does(tmp_path):
     system = "serving-sparse-eager"
     results = run(tmp_path, Setting(WEIGHTED, "uniform", "sgd", 1, 3), system)
@@ -88,6 +96,16 @@ def test_what_does_not_fit_together_meets_the_core_in_turn():
             ["--workload", "W3-1", "--kind", "step"],
             "nothing to run: no setting has all that was asked for",
         ),
+        (
+            compare,
+            ["--system", "jax", "--kind", "step"],
+            "or none of these systems does it: jax",
+        ),
+        (
+            compare,
+            ["--system", "torch", "--kind", "step", "--optimizer", "ftrl"],
+            "or none of these systems does it: torch",
+        ),
         (scaling, ["--axis", "width"], "no 'width'; there are: rows, dim"),
         (kernels, ["--fast"], "unrecognized arguments: --fast"),
     ],
@@ -102,6 +120,38 @@ def test_quick_needs_every_environment_and_the_list_none():
     needs = compare.needs(compare.parse(["--quick"]))
     assert needs == ["core", "tf_embed", "torch", "jax"]
     assert compare.needs(compare.parse(["--list"])) == []
+
+
+def test_what_has_no_release_for_this_python_is_left_out(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 10, 12))
+    options = compare.parse(["--quick"])
+    assert options.left_out == ["jax"]
+    assert compare.needs(options) == ["core", "tf_embed", "torch"]
+
+
+def test_a_system_that_cannot_step_does_not_stop_others():
+    options = compare.parse(
+        ["--workload", "W1", "--system", "core,torch", "--kind", "step"]
+    )
+    assert {s.optimizer for s, _ in options.settings} == set(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_commands_say_what_they_need_before_it_is_there(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--needs", name])
+    assert command.main() == 0
+    needs = capsys.readouterr().out.split()
+    assert set(needs) <= {"core", "tf_embed", "kernels", "tpu-compiler"}
+
+
+@pytest.mark.parametrize("name", command_line.COMMANDS)
+def test_commands_are_listed_and_have_help(name, monkeypatch, capsys):
+    assert compare.main(compare.parse(["--list"])) == 0
+    assert f"  {name} " in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["benchmarks", name, "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        command.main()
+    assert f"./run bench {name}" in capsys.readouterr().out
 
 
 def test_report_shows_the_latest_times_and_their_ratio(tmp_path):
@@ -147,13 +197,14 @@ def test_report_shows_the_latest_times_and_their_ratio(tmp_path):
     assert (tmp_path / "forward.png").stat().st_size > 1000
 
 
-def test_scaling_writes_curves(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("keep", [[], ["--keep"]])  # also where nothing is kept
+def test_scaling_writes_curves(tmp_path, monkeypatch, capsys, keep):
     monkeypatch.setattr(scaling, "OUT", tmp_path)
     base = Workload("dim", 1, 100, 0, 16, 2, 2)
     monkeypatch.setattr(
         scaling, "AXES", {"dim": scaling.Axis(base, (1, 3), (3,), "KB")}
     )
-    options = scaling.parse(["--seconds", "0.01"])
+    options = scaling.parse(["--seconds", "0.01", *keep])
     assert scaling.main(options) == 0
     points = json.loads((tmp_path / "scaling.json").read_text())["runs"][0]["points"]
     assert [(p["value"], p["kind"]) for p in points] == [

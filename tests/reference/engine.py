@@ -1,4 +1,4 @@
-"""A slow and obvious TPU embedding engine: semantics.md in NumPy."""
+"""A slow and obvious TPU embedding engine in NumPy: docs/ops.md, all of it."""
 
 import collections
 from collections.abc import Sequence

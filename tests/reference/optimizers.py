@@ -1,4 +1,4 @@
-"""The update rules, written down as semantics.md section 5 has them.
+"""The update rule of each optimizer, as it is published.
 
 Each function takes the optimizer's parameters (the proto message), the scalars
 of the step, the accumulated gradient `g`, the rows `w` and the slot variables,

@@ -1,4 +1,4 @@
-"""Which ids go to which output position: semantics.md section 3.3.
+"""Which ids go to which output position: docs/ops.md, "How a batch is given".
 
 For each position, the list of its (id, weight) pairs, and whether the combiner
 applies.
