@@ -20,6 +20,20 @@ const std::vector<int64_t>& InputShape(const InputContext& context) {
   return context.config.features[context.feature].input_shape;
 }
 
+// The first column of coordinates [N, 2]: false if one is outside [0, size). No
+// branch, so that the compiler can take several at a time.
+template <typename T>
+bool PlaceRank1(int64_t size, const T* coordinates,
+                std::vector<int32_t>& positions) {
+  bool outside = false;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const int64_t coordinate = coordinates[2 * i];
+    outside |= static_cast<uint64_t>(coordinate) >= static_cast<uint64_t>(size);
+    positions[i] = static_cast<int32_t>(coordinate);
+  }
+  return !outside;
+}
+
 // Positions of row-major coordinates. Coordinates past the end of the last
 // dimension of two or more are those of a sequence that is cut off; the op
 // can't tell them from a mistake.
@@ -28,6 +42,9 @@ Status PlaceCoordinates(const InputContext& context, const T* coordinates,
                         std::vector<int32_t>& positions) {
   const std::vector<int64_t>& shape = InputShape(context);
   const size_t rank = shape.size();
+  if (rank == 1 && PlaceRank1(shape[0], coordinates, positions)) {
+    return OkStatus();
+  }
   for (size_t i = 0; i < positions.size(); ++i, coordinates += rank + 1) {
     int64_t position = 0;
     bool cut_off = false;

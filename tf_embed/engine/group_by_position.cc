@@ -16,18 +16,28 @@ struct Census {
 Census Count(Span<const PlacedIds> parts, FeatureBatch& out) {
   Census census;
   int32_t previous = 0;
+  // Of ids at the previous position: counting them in memory, one would have to
+  // wait for the other.
+  int64_t run = 0;
   out.offsets.assign(out.num_positions + 1, 0);
   for (const PlacedIds& part : parts) {
     census.weighted |= part.use_weights;
     for (int32_t position : part.positions) {
+      if (position == previous) {
+        ++run;
+        continue;
+      }
       // A dropped id, -1, is never in order.
       census.in_order &= position >= previous;
       if (position == PlacedIds::kDropped) continue;
+      if (run > 0) out.offsets[previous + 1] += run;
+      census.kept += run;
       previous = position;
-      ++out.offsets[position + 1];
-      ++census.kept;
+      run = 1;
     }
   }
+  if (run > 0) out.offsets[previous + 1] += run;
+  census.kept += run;
   for (int64_t p = 0; p < out.num_positions; ++p) {
     census.one_each &= out.offsets[p + 1] == 1;
     out.offsets[p + 1] += out.offsets[p];
