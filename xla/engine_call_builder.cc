@@ -1,7 +1,6 @@
 #include "xla/engine_call_builder.h"
 
 #include <cctype>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,8 +13,8 @@
 #include "kernels/op_cores.h"
 #include "kernels/status_bridge.h"
 #include "kernels/step_protocol.h"
-#include "tensorflow/compiler/tf2xla/xla_compiler.h"
 #include "tensorflow/core/util/device_name_utils.h"
+#include "xla/call_sequence.h"
 #include "xla/engine_calls.h"
 #include "xla/shape_util.h"
 
@@ -25,7 +24,6 @@ namespace {
 using ::tensorflow::DeviceNameUtils;
 using ::tensorflow::OpKernelConstruction;
 using ::tensorflow::TensorShape;
-using ::tensorflow::XlaCompiler;
 using ::tensorflow::XlaOpKernelContext;
 
 // A string attribute as MLIR writes it.
@@ -39,32 +37,6 @@ std::string Quoted(const std::string& bytes) {
     }
   }
   return text + "\"";
-}
-
-// The calls of a computation are kept among its side-effect tokens, which come
-// and go with the computation: the body of a loop begins anew.
-std::string SequenceName(int call) {
-  return absl::StrCat("tf_embed/sequence/", call);
-}
-
-struct Sequence {
-  int num_calls = 0;
-  xla::XlaOp last;
-};
-
-Sequence FindSequence(XlaOpKernelContext* ctx) {
-  Sequence sequence;
-  for (;;) {
-    const absl::StatusOr<xla::XlaOp> op =
-        ctx->compiler()->GetNodeToken(SequenceName(sequence.num_calls));
-    if (!op.ok()) break;
-    sequence.last = *op;
-    ++sequence.num_calls;
-  }
-  if (sequence.num_calls == 0) {
-    sequence.last = xla::ConstantR0<int32_t>(ctx->builder(), 0);
-  }
-  return sequence;
 }
 
 }  // namespace
@@ -107,8 +79,7 @@ absl::StatusOr<std::vector<xla::Shape>> EngineCallBuilder::ActivationShapes()
 absl::StatusOr<std::vector<xla::XlaOp>> EngineCallBuilder::Call(
     XlaOpKernelContext* ctx, const char* target,
     std::vector<xla::XlaOp> operands, std::vector<xla::Shape> results) const {
-  const Sequence sequence = FindSequence(ctx);
-  operands.push_back(sequence.last);
+  operands.push_back(EndOfSequence(ctx));
   results.push_back(xla::ShapeUtil::MakeShape(xla::S32, {}));
   const int num_results = static_cast<int>(results.size());
   const xla::XlaOp call = xla::CustomCall(
@@ -129,8 +100,7 @@ absl::StatusOr<std::vector<xla::XlaOp>> EngineCallBuilder::Call(
       outputs.push_back(xla::GetTupleElement(call, i));
     }
   }
-  absl::Status status = ctx->compiler()->SetNodeToken(
-      SequenceName(sequence.num_calls), outputs.back());
+  const absl::Status status = ContinueSequence(ctx, outputs.back());
   if (!status.ok()) return status;
   outputs.pop_back();
   return outputs;

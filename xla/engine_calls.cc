@@ -104,8 +104,8 @@ struct Target {
     BatchTickets::Entry entry;
     if (!BatchTickets::Global().Find(ticket, &entry)) {
       return FailedPrecondition(
-          "The deduplication data name no received batch, or one that was "
-          "received too many batches ago");
+          "The deduplication data name no received batch, or one whose "
+          "gradients are applied, or that was received too many batches ago");
     }
     if (entry.engine.lock() != engine) {
       return FailedPrecondition(
@@ -192,7 +192,6 @@ Status Send(const Target& target, CoreRange cores,
                              executor);
 }
 
-// The sequence has no meaning, but leaves no memory uninitialised.
 void EndSequence(const ffi::RemainingRets& results) {
   auto last = results.get<ffi::AnyBuffer>(results.size() - 1);
   if (last.has_value()) *(*last)->typed_data<int32_t>() = 0;
@@ -273,6 +272,19 @@ XLA_FFI_Error* Handler(XLA_FFI_CallFrame* frame) {
   return handler->Call(frame);
 }
 
+XLA_FFI_Error* WaitHandler(XLA_FFI_CallFrame* frame) {
+  static const auto* handler =
+      ffi::Ffi::Bind()
+          .RemainingArgs()
+          .RemainingRets()
+          .To([](ffi::RemainingArgs, ffi::RemainingRets results) {
+            EndSequence(results);
+            return ffi::Error::Success();
+          })
+          .release();
+  return handler->Call(frame);
+}
+
 const bool registered = [] {
   const XLA_FFI_Api* api = ffi::GetXlaFfiApi();
   const std::pair<const char*, XLA_FFI_Handler*> handlers[] = {
@@ -281,6 +293,7 @@ const bool registered = [] {
       {EngineCall::kActivations, Handler<DoActivations>},
       {EngineCall::kSend, Handler<DoSend>},
       {EngineCall::kSendBatch, Handler<DoSendBatch>},
+      {EngineCall::kWait, WaitHandler},
   };
   bool ok = true;
   for (const auto& [name, handler] : handlers) {

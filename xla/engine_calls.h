@@ -7,9 +7,8 @@ namespace tf_embed {
 // registered for platform "Host" with the typed FFI. The lowerings of the ops
 // are built of them.
 //
-// Each takes as last operand and gives as last result a `sequence`, s32[] of
-// no meaning: XLA:CPU runs what does not depend on each other in any order or
-// at once, so the calls of a computation are strung on it in program order.
+// Each takes as last operand and gives as last result the `sequence` of
+// call_sequence.h, which it always gives as 0.
 //
 //   kReceive      (sequence) -> (ticket s64[], sequence)
 //   kLookUp       (ticket, sequence) -> (activation f32[cores * P_f, D_f] for
@@ -18,8 +17,9 @@ namespace tf_embed {
 //                 (sequence) -> (activations, sequence)
 //   kSend         (gradients, learning rates f32[], sequence) -> sequence
 //   kSendBatch    (gradients, learning rates, ticket, sequence) -> sequence
+//   kWait         (anything, sequence) -> sequence
 //
-// Attributes:
+// Attributes of all but kWait:
 //   config      the op's serialized TPUEmbeddingConfiguration
 //   first_core  the first core that the op speaks for
 //   num_cores   how many
@@ -32,6 +32,7 @@ struct EngineCall {
   static constexpr char kActivations[] = "tf_embed_activations";
   static constexpr char kSend[] = "tf_embed_send";
   static constexpr char kSendBatch[] = "tf_embed_send_batch";
+  static constexpr char kWait[] = "tf_embed_wait";
 
   static constexpr char kConfig[] = "config";
   static constexpr char kFirstCore[] = "first_core";

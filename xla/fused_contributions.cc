@@ -7,6 +7,7 @@
 
 #include "kernels/status_bridge.h"
 #include "tensorflow/core/framework/tensor_shape.h"
+#include "tensorflow/core/util/overflow.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/slicing.h"
 #include "xla/hlo_pieces.h"
@@ -18,7 +19,7 @@ namespace {
 using ::tensorflow::TensorShape;
 using ::tensorflow::XlaOpKernelContext;
 
-// Row numbers behind the table must fit into S32, too.
+// Row numbers and positions behind the last must fit into S32, too.
 constexpr int64_t kMaxRows = int64_t{1} << 30;
 
 xla::XlaOp Constant(xla::XlaBuilder* builder, int64_t value) {
@@ -31,9 +32,12 @@ xla::XlaOp ToS32(xla::XlaOp op) {
 
 // Elements of [0, bound).
 xla::XlaOp InRange(xla::XlaOp values, int64_t bound) {
-  xla::XlaBuilder* builder = values.builder();
-  return xla::And(xla::Ge(values, Constant(builder, 0)),
-                  xla::Lt(values, Constant(builder, bound)));
+  return xla::And(xla::Ge(values, xla::ScalarLike(values, 0)),
+                  xla::Lt(values, xla::ScalarLike(values, bound)));
+}
+
+std::string Of(const FusedFeatures::Feature& feature) {
+  return StrCat(" (feature '", feature.spec.name, "')");
 }
 
 // Which entries count, and where they go.
@@ -46,8 +50,8 @@ struct Placement {
 
 // Column `axis` of indices [N, rank], as a vector.
 xla::XlaOp Column(xla::XlaOp indices, int64_t num_ids, int64_t axis) {
-  return ToS32(xla::Reshape(
-      xla::SliceInDim(indices, axis, axis + 1, 1, /*dimno=*/1), {num_ids}));
+  return xla::Reshape(xla::SliceInDim(indices, axis, axis + 1, 1, /*dimno=*/1),
+                      {num_ids});
 }
 
 // The elements of an input that is a constant of the program; else nothing.
@@ -123,8 +127,18 @@ absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
       indices_shape.dim_size(0) != num_ids ||
       indices_shape.dim_size(1) != rank) {
     return ToAbsl(InvalidArgument("a sparse tensor needs indices of shape [",
-                                  num_ids, ", ", rank, "] (feature '",
-                                  feature.spec.name, "')"));
+                                  num_ids, ", ", rank, "]", Of(feature)));
+  }
+  for (const int64_t size : shape) {
+    if (size < 0) {
+      return ToAbsl(InvalidArgument("dense_shape has the negative size ", size,
+                                    Of(feature)));
+    }
+  }
+  if (feature.spec.form == FeatureForm::kSparseSequence && rank != 2) {
+    return ToAbsl(InvalidArgument(
+        "a sequence feature needs a sparse tensor of rank 2, not ", rank,
+        Of(feature)));
   }
   const xla::XlaOp indices = ctx->Input(feature.indices);
   Placement placement;
@@ -145,10 +159,48 @@ absl::StatusOr<Placement> PlaceSparse(XlaOpKernelContext* ctx,
     const int64_t size = placement.position_shape[axis];
     const xla::XlaOp coordinate = Column(indices, num_ids, axis);
     placement.kept = xla::And(placement.kept, InRange(coordinate, size));
-    placement.positions = xla::Add(
-        xla::Mul(placement.positions, Constant(builder, size)), coordinate);
+    placement.positions =
+        xla::Add(xla::Mul(placement.positions, Constant(builder, size)),
+                 ToS32(coordinate));
   }
   return placement;
+}
+
+// What the program's constants say of row splits, `known`, and of those of the
+// weights.
+absl::Status CheckSplits(XlaOpKernelContext* ctx,
+                         const FusedFeatures::Feature& feature,
+                         const std::vector<int64_t>& known, int64_t num_ids) {
+  for (size_t i = 0; i < known.size(); ++i) {
+    if (i == 0 && known[0] != 0) {
+      return ToAbsl(InvalidArgument("row splits must begin with 0, not ",
+                                    known[0], Of(feature)));
+    }
+    if (i > 0 && known[i] < known[i - 1]) {
+      return ToAbsl(InvalidArgument("Invalid row split size: row_splits[", i,
+                                    "] = ", known[i], " is less than ",
+                                    known[i - 1], Of(feature)));
+    }
+  }
+  const absl::StatusOr<xla::Shape> ids = ctx->InputXlaShape(feature.ids);
+  if (!ids.ok()) return ids.status();
+  if (!known.empty() && ids->is_static() && known.back() != num_ids) {
+    return ToAbsl(InvalidArgument("row splits end at ", known.back(),
+                                  ", but there are ", num_ids, " ids",
+                                  Of(feature)));
+  }
+  if (feature.weight_splits < 0 || !Combines(feature.spec.form)) {
+    return absl::OkStatus();
+  }
+  const std::vector<int64_t> of_weights =
+      ConstantElements(ctx, feature.weight_splits);
+  if (!known.empty() && !of_weights.empty() && known != of_weights) {
+    return ToAbsl(InvalidArgument(
+        "Condition x == y did not hold element-wise: the row splits of the "
+        "weights are not those of the ids",
+        Of(feature)));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
@@ -158,19 +210,26 @@ absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
   const absl::StatusOr<TensorShape> splits_shape =
       InputBounds(ctx, feature.indices);
   if (!splits_shape.ok()) return splits_shape.status();
+  if (splits_shape->dims() != 1 || splits_shape->num_elements() < 1) {
+    return ToAbsl(InvalidArgument(
+        "row splits must be a vector of at least one element", Of(feature)));
+  }
   const int64_t rows = splits_shape->num_elements() - 1;
+  const std::vector<int64_t> known = ConstantElements(ctx, feature.indices);
+  const absl::Status status = CheckSplits(ctx, feature, known, num_ids);
+  if (!status.ok()) return status;
   Placement placement;
   placement.position_shape = {rows};
   const bool sequence = feature.spec.form == FeatureForm::kRaggedSequence;
-  if (const int64_t ids_a_position =
-          sequence
-              ? 0
-              : RegularIds(ConstantElements(ctx, feature.indices), num_ids);
+  if (const int64_t ids_a_position = sequence ? 0 : RegularIds(known, num_ids);
       ids_a_position > 0) {
     PlaceRegularly(builder, num_ids, ids_a_position, &placement);
     return placement;
   }
-  const xla::XlaOp splits = ToS32(ctx->Input(feature.indices));
+  const xla::XlaOp raw_splits = ctx->Input(feature.indices);
+  const xla::XlaOp splits =
+      ToS32(xla::Clamp(xla::ScalarLike(raw_splits, -1), raw_splits,
+                       xla::ScalarLike(raw_splits, num_ids + 1)));
   const xla::XlaOp ends = xla::SliceInDim(splits, 1, rows + 1, 1, 0);
   // Row of entry j = number of rows that end at or before j.
   const xla::XlaOp marks =
@@ -198,11 +257,11 @@ xla::XlaOp ReciprocalOrZero(xla::XlaOp total) {
                      xla::Div(xla::ScalarLike(total, 1.0f), total));
 }
 
+}  // namespace
+
 bool Combines(FeatureForm form) {
   return form == FeatureForm::kSparseSafe || form == FeatureForm::kRagged;
 }
-
-}  // namespace
 
 xla::XlaOp FusedContributions::Coefficients() const {
   if (!scales.valid()) return weights;
@@ -237,6 +296,21 @@ absl::StatusOr<FusedContributions> LowerContributions(
   FusedContributions result;
   result.num_ids = ids_shape.num_elements();
   const int64_t num_ids = result.num_ids;
+  if (form != FeatureForm::kDense && ids_shape.dims() != 1) {
+    return ToAbsl(InvalidArgument("ids of feature '", feature.spec.name,
+                                  "' must be a vector, not of rank ",
+                                  ids_shape.dims()));
+  }
+  if (feature.weights >= 0) {
+    const absl::StatusOr<TensorShape> weights_shape =
+        InputBounds(ctx, feature.weights);
+    if (!weights_shape.ok()) return weights_shape.status();
+    if (weights_shape->num_elements() != num_ids) {
+      return ToAbsl(InvalidArgument("there are ", weights_shape->num_elements(),
+                                    " weights for ", num_ids, " ids",
+                                    Of(feature)));
+    }
+  }
   if (form == FeatureForm::kSparse) {
     return ToAbsl(Unimplemented(
         "The sparse feature '", feature.spec.name,
@@ -273,7 +347,7 @@ absl::StatusOr<FusedContributions> LowerContributions(
   const bool weighted = feature.weights >= 0 && Combines(form);
   xla::XlaOp weights =
       weighted
-          ? ctx->Input(feature.weights)
+          ? xla::Reshape(ctx->Input(feature.weights), {num_ids})
           : xla::Broadcast(xla::ConstantR0<float>(builder, 1.0f), {num_ids});
   if (weighted && form == FeatureForm::kSparseSafe &&
       combiner != Combiner::kSum) {
@@ -284,7 +358,13 @@ absl::StatusOr<FusedContributions> LowerContributions(
   result.ids_a_position = placement.ids_a_position;
   result.position_shape = std::move(placement.position_shape);
   result.num_positions = 1;
-  for (int64_t size : result.position_shape) result.num_positions *= size;
+  for (const int64_t size : result.position_shape) {
+    result.num_positions =
+        tensorflow::MultiplyWithoutOverflow(result.num_positions, size);
+    if (result.num_positions < 0 || result.num_positions > kMaxRows) {
+      return ToAbsl(InvalidArgument("too many output positions", Of(feature)));
+    }
+  }
   result.ids = ToS32(xla::Select(in_table, raw_ids, xla::ZerosLike(raw_ids)));
   result.kept = placement.kept;
   result.positions = xla::Select(
@@ -303,6 +383,33 @@ absl::StatusOr<FusedContributions> LowerContributions(
     result.scales = ReciprocalOrZero(total);
   }
   return result;
+}
+
+absl::StatusOr<xla::XlaOp> LowerGradient(XlaOpKernelContext* ctx,
+                                         const FusedFeatures& features, int f,
+                                         const FusedContributions& ids) {
+  const int64_t dim = features.table_dim(features.table_of(f));
+  const int input = features.end_input() + f;
+  const absl::StatusOr<TensorShape> shape = InputBounds(ctx, input);
+  if (!shape.ok()) return shape.status();
+  TensorShape expected(ids.position_shape);
+  expected.AddDim(dim);
+  if (*shape != expected) {
+    return ToAbsl(InvalidArgument("gradient of '", features.name(f),
+                                  "' has shape ", shape->DebugString(),
+                                  ", must have ", expected.DebugString()));
+  }
+  return xla::Reshape(ctx->Input(input), {ids.num_positions, dim});
+}
+
+absl::Status CheckTableShape(const TensorShape& shape, int table,
+                             int64_t columns) {
+  if (shape.dims() == 2 && shape.dim_size(1) == columns) {
+    return absl::OkStatus();
+  }
+  return ToAbsl(
+      InvalidArgument("table ", table, " has shape ", shape.DebugString(),
+                      ", but the op was built for [rows, ", columns, "]"));
 }
 
 }  // namespace tf_embed

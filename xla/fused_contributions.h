@@ -4,12 +4,17 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/fused/features.h"
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
+#include "tensorflow/core/framework/tensor_shape.h"
 #include "xla/hlo/builder/xla_builder.h"
 
 namespace tf_embed {
+
+// Whether positions of this form are sums, in which weights count.
+bool Combines(FeatureForm form);
 
 // The ids of a feature of a fused op, as the program knows them: position
 // positions[j] of the output gets coefficients[j] * row ids[j] of the table.
@@ -43,11 +48,21 @@ struct FusedContributions {
 };
 
 // What the CPU kernels' FeatureIds are, but for ids that are not in the table:
-// a program can't report them and leaves them out. Unimplemented where the
-// shape of the output depends on values that the program gets when it runs.
+// a program can't report them and leaves them out. Reports what shapes and
+// constants show to be wrong. Unimplemented where the shape of the output
+// depends on values that the program gets when it runs.
 absl::StatusOr<FusedContributions> LowerContributions(
     tensorflow::XlaOpKernelContext* ctx, const FusedFeatures::Feature& feature,
     int64_t table_rows);
+
+// The gradient of feature f's activations, an input of the op, as [P, D].
+absl::StatusOr<xla::XlaOp> LowerGradient(tensorflow::XlaOpKernelContext* ctx,
+                                         const FusedFeatures& features, int f,
+                                         const FusedContributions& ids);
+
+// InvalidArgument unless a table is a matrix with so many columns.
+absl::Status CheckTableShape(const tensorflow::TensorShape& shape, int table,
+                             int64_t columns);
 
 }  // namespace tf_embed
 

@@ -1,4 +1,4 @@
-// TfEmbed>FusedEmbeddingLookup and its gradient in compiled programs.
+// TfEmbed>FusedEmbeddingLookup and its gradients in compiled programs.
 
 #include <cstdint>
 #include <utility>
@@ -12,6 +12,7 @@
 #include "tf_embed/lookup/row_format.h"
 #include "xla/column_lookup.h"
 #include "xla/fused_contributions.h"
+#include "xla/hlo/builder/lib/arithmetic.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo_pieces.h"
 #include "xla/input_bounds.h"
@@ -34,17 +35,24 @@ using ::tensorflow::XlaOpKernelContext;
 constexpr int64_t kRowsPerIdToGatherPairs = 6;
 constexpr int64_t kRowsPerIdToGatherRows = 10;
 
+// Input `input` of an op: its table of that number.
 absl::StatusOr<xla::XlaOp> ReadTable(XlaOpKernelContext* ctx, int input,
-                                     RowFormat format, TensorShape* shape) {
+                                     RowFormat format, int64_t dim,
+                                     TensorShape* shape) {
+  xla::XlaOp table;
   if (ctx->input_type(input) != tensorflow::DT_RESOURCE) {
     absl::StatusOr<TensorShape> bounds = InputBounds(ctx, input);
     if (!bounds.ok()) return bounds.status();
     *shape = *std::move(bounds);
-    return ctx->Input(input);
+    table = ctx->Input(input);
+  } else {
+    const absl::Status status =
+        ctx->ReadVariableInput(input, ElementType(format), shape, &table);
+    if (!status.ok()) return status;
   }
-  xla::XlaOp table;
-  absl::Status status =
-      ctx->ReadVariableInput(input, ElementType(format), shape, &table);
+  const absl::Status status = CheckTableShape(
+      *shape, input,
+      RowBytes(format, dim) / tensorflow::DataTypeSize(ElementType(format)));
   if (!status.ok()) return status;
   return table;
 }
@@ -159,8 +167,9 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
       table.format = formats_[t];
       table.dim = features_.table_dim(t);
       table.on_tpu = LowersForTpu(ctx);
-      OP_REQUIRES_VALUE(table.rows, ctx,
-                        ReadTable(ctx, t, table.format, &table.shape));
+      OP_REQUIRES_VALUE(
+          table.rows, ctx,
+          ReadTable(ctx, t, table.format, table.dim, &table.shape));
     }
     for (int f = 0; f < features_.num_features(); ++f) {
       const FusedFeatures::Feature& feature = features_.feature(f);
@@ -179,41 +188,131 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
   FusedFeatures features_;
 };
 
-// Unlike the CPU kernel's, the rows may repeat: how many differ is not known
-// when the program is compiled. IndexedSlices mean the same either way.
+// `rows` with one that is not negative in place of each that is, if there is
+// one: it gets zeros on top of its gradient. Row 0, say, an optimizer that
+// moves rows whose gradient is 0 would move.
+xla::XlaOp InPlaceOfNegative(xla::XlaOp rows, int64_t num_rows) {
+  const xla::XlaOp greatest = xla::Reduce(
+      rows, xla::ConstantR0<int32_t>(rows.builder(), -1),
+      xla::CreateScalarMaxComputation(xla::S32, rows.builder()), {0});
+  return xla::Select(xla::Lt(rows, xla::ScalarLike(rows, 0)),
+                     xla::Broadcast(greatest, {num_rows}), rows);
+}
+
+// Unlike the CPU kernel's, the rows may repeat, and are -1 if all ids of a
+// table are left out: how many rows there are is not known when the program is
+// compiled. IndexedSlices mean the same either way, where -1 is left out.
 class FusedEmbeddingLookupGradLowering : public XlaOpKernel {
  public:
   explicit FusedEmbeddingLookupGradLowering(OpKernelConstruction* ctx)
       : XlaOpKernel(ctx) {
     OP_REQUIRES_OK(ctx, features_.Init(ctx, 0));
+    for (int t = 0; t < features_.num_tables(); ++t) {
+      OP_REQUIRES(ctx, features_.table_rows(t) >= 0,
+                  ToAbsl(InvalidArgument("table_shapes[", t,
+                                         "] has an unknown number of rows")));
+    }
   }
 
   void Compile(XlaOpKernelContext* ctx) override {
     const int num_tables = features_.num_tables();
     std::vector<std::vector<xla::XlaOp>> rows(num_tables);
     std::vector<std::vector<xla::XlaOp>> values(num_tables);
+    std::vector<int64_t> num_rows(num_tables, 0);
     for (int f = 0; f < features_.num_features(); ++f) {
       const FusedFeatures::Feature& feature = features_.feature(f);
       const int64_t dim = features_.table_dim(feature.table);
       OP_REQUIRES_VALUE(FusedContributions ids, ctx,
                         LowerContributions(
                             ctx, feature, features_.table_rows(feature.table)));
-      const xla::XlaOp gradient = xla::Reshape(
-          ctx->Input(features_.end_input() + f), {ids.num_positions, dim});
-      rows[feature.table].push_back(xla::ConvertElementType(ids.ids, xla::S64));
+      OP_REQUIRES_VALUE(const xla::XlaOp gradient, ctx,
+                        LowerGradient(ctx, features_, f, ids));
+      if (ids.num_ids == 0 || ids.num_positions == 0) continue;
+      num_rows[feature.table] += ids.num_ids;
+      rows[feature.table].push_back(ids.IdsOr(-1));
       values[feature.table].push_back(
           xla::Mul(ids.ZeroWhereLeftOut(Gather(gradient, ids.positions), dim),
                    ids.Coefficients(), {0}));
     }
+    xla::XlaBuilder* builder = ctx->builder();
     for (int t = 0; t < num_tables; ++t) {
       if (rows[t].empty()) {
-        rows[t].push_back(
-            xla::Broadcast(xla::ConstantR0<int64_t>(ctx->builder(), 0), {0}));
-        values[t].push_back(Zeros(ctx->builder(), {0, features_.table_dim(t)}));
+        ctx->SetOutput(
+            t, xla::Broadcast(xla::ConstantR0<int64_t>(builder, 0), {0}));
+        ctx->SetOutput(num_tables + t,
+                       Zeros(builder, {0, features_.table_dim(t)}));
+        continue;
       }
-      ctx->SetOutput(t, xla::ConcatInDim(ctx->builder(), rows[t], 0));
-      ctx->SetOutput(num_tables + t,
-                     xla::ConcatInDim(ctx->builder(), values[t], 0));
+      ctx->SetOutput(
+          t, xla::ConvertElementType(
+                 InPlaceOfNegative(xla::ConcatInDim(builder, rows[t], 0),
+                                   num_rows[t]),
+                 xla::S64));
+      ctx->SetOutput(num_tables + t, xla::ConcatInDim(builder, values[t], 0));
+    }
+  }
+
+ private:
+  FusedFeatures features_;
+};
+
+// What each weight gets, [N]; the formulas of weight_gradients.h.
+//   rows: of each id, [N, D]; gradient: [P, D]
+xla::XlaOp WeightGradients(const FusedContributions& ids, Combiner combiner,
+                           xla::XlaOp rows, xla::XlaOp gradient) {
+  xla::XlaBuilder* builder = rows.builder();
+  const xla::XlaOp products =
+      xla::Reduce(xla::Mul(rows, Gather(gradient, ids.positions)),
+                  xla::ConstantR0<float>(builder, 0.0f),
+                  xla::CreateScalarAddComputation(xla::F32, builder), {1});
+  const xla::XlaOp zeros = Zeros(builder, {ids.num_ids});
+  const xla::XlaOp dots = xla::Select(ids.kept, products, zeros);
+  if (!ids.scales.valid()) return dots;
+  const xla::XlaOp means = xla::Mul(
+      ids.scales, ScatterAdd(Zeros(builder, {ids.num_positions}), ids.positions,
+                             xla::Mul(ids.weights, dots)));
+  const xla::XlaOp scales = Gather(ids.scales, ids.positions);
+  xla::XlaOp shares = Gather(means, ids.positions);
+  if (combiner == Combiner::kSqrtn) {
+    shares = xla::Mul(shares, xla::Mul(scales, ids.weights));
+  }
+  return xla::Select(ids.kept, xla::Mul(scales, xla::Sub(dots, shares)), zeros);
+}
+
+class FusedEmbeddingLookupWeightsGradLowering : public XlaOpKernel {
+ public:
+  explicit FusedEmbeddingLookupWeightsGradLowering(OpKernelConstruction* ctx)
+      : XlaOpKernel(ctx) {
+    tensorflow::DataTypeVector table_types;
+    OP_REQUIRES_OK(ctx, ctx->GetAttr("Ttables", &table_types));
+    OP_REQUIRES_OK(ctx,
+                   features_.Init(ctx, static_cast<int>(table_types.size())));
+  }
+
+  void Compile(XlaOpKernelContext* ctx) override {
+    for (int f = 0; f < features_.num_features(); ++f) {
+      const FusedFeatures::Feature& feature = features_.feature(f);
+      if (feature.weighted < 0) continue;
+      const int64_t dim = features_.table_dim(feature.table);
+      TensorShape shape;
+      OP_REQUIRES_VALUE(
+          const xla::XlaOp table, ctx,
+          ReadTable(ctx, feature.table, RowFormat::kFloat32, dim, &shape));
+      OP_REQUIRES_VALUE(const FusedContributions ids, ctx,
+                        LowerContributions(ctx, feature, shape.dim_size(0)));
+      OP_REQUIRES_VALUE(const xla::XlaOp gradient, ctx,
+                        LowerGradient(ctx, features_, f, ids));
+      OP_REQUIRES_VALUE(const TensorShape weights_shape, ctx,
+                        InputBounds(ctx, feature.weights));
+      const KeepOnTensorCore scope(ctx->builder());
+      // Forms that do not combine have no use for weights.
+      const xla::XlaOp gradients =
+          Combines(feature.spec.form) && ids.num_positions > 0
+              ? WeightGradients(ids, feature.spec.combiner,
+                                Gather(table, ids.ids), gradient)
+              : Zeros(ctx->builder(), {ids.num_ids});
+      ctx->SetOutput(feature.weighted,
+                     xla::Reshape(gradients, weights_shape.dim_sizes()));
     }
   }
 
@@ -227,6 +326,9 @@ const LoweringTable lowerings({
      {"dense_shapes"}},
     {"TfEmbed>FusedEmbeddingLookupGrad",
      CreateLowering<FusedEmbeddingLookupGradLowering>,
+     {"dense_shapes"}},
+    {"TfEmbed>FusedEmbeddingLookupWeightsGrad",
+     CreateLowering<FusedEmbeddingLookupWeightsGradLowering>,
      {"dense_shapes"}},
 });
 

@@ -18,7 +18,6 @@
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/slicing.h"
 #include "xla/hlo_pieces.h"
-#include "xla/input_bounds.h"
 #include "xla/lowering_registration.h"
 #include "xla/lowering_target.h"
 #include "xla/optimizer_lowering.h"
@@ -47,6 +46,7 @@ struct TableGradients {
 
   void Add(const FusedContributions& feature, xla::XlaOp gradient,
            int64_t table_rows) {
+    if (feature.num_ids == 0 || feature.num_positions == 0) return;
     ids.push_back(feature.IdsOr(table_rows));
     sources.push_back(
         xla::Add(feature.positions,
@@ -68,6 +68,10 @@ struct SortedGradients {
 
 SortedGradients Sort(xla::XlaBuilder* builder, const TableGradients& table,
                      int64_t dim) {
+  if (table.num_ids == 0) {
+    return {xla::Broadcast(xla::ConstantR0<int32_t>(builder, 0), {0}),
+            Zeros(builder, {0, dim})};
+  }
   const xla::XlaOp sorted = xla::Sort(
       {xla::ConcatInDim(builder, table.ids, 0),
        xla::ConcatInDim(builder, table.sources, 0),
@@ -226,6 +230,7 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
       OP_REQUIRES_OK(ctx,
                      ctx->ReadVariableInput(t, tensorflow::DT_FLOAT, &shape,
                                             &variables[t].weights));
+      OP_REQUIRES_OK(ctx, CheckTableShape(shape, t, features_.table_dim(t)));
       num_rows[t] = shape.dim_size(0);
       for (int s = 0; s < tables_[t].num_slots; ++s) {
         TensorShape slot_shape;
@@ -246,19 +251,9 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
       OP_REQUIRES_VALUE(
           FusedContributions ids, ctx,
           LowerContributions(ctx, feature, num_rows[feature.table]));
-      const int64_t dim = features_.table_dim(feature.table);
-      const int input = features_.end_input() + f;
-      OP_REQUIRES_VALUE(const TensorShape gradient_shape, ctx,
-                        InputBounds(ctx, input));
-      OP_REQUIRES(
-          ctx, gradient_shape.num_elements() == ids.num_positions * dim,
-          ToAbsl(InvalidArgument("gradient of feature '", feature.spec.name,
-                                 "' has shape ", gradient_shape.DebugString(),
-                                 ", but its activations have ",
-                                 ids.num_positions, " rows of ", dim)));
-      gradients[feature.table].Add(
-          ids, xla::Reshape(ctx->Input(input), {ids.num_positions, dim}),
-          num_rows[feature.table]);
+      OP_REQUIRES_VALUE(const xla::XlaOp gradient, ctx,
+                        LowerGradient(ctx, features_, f, ids));
+      gradients[feature.table].Add(ids, gradient, num_rows[feature.table]);
     }
     slot_input = num_tables_;
     for (int t = 0; t < num_tables_; ++t) {

@@ -220,6 +220,8 @@ class FusedEmbeddingLookupWeightsGradOp : public OpKernel {
                               ctx->input(features_.weights_input(i)).shape(),
                               &result));
       std::fill_n(result->flat<float>().data(), result->NumElements(), 0.0f);
+      // Forms that do not combine have no use for weights.
+      if (ids.pooled().weights.empty()) continue;
       WeightGradients(
           ids, features_.combiner(i),
           static_cast<const float*>(tables.tensors()[table]->data()),

@@ -85,6 +85,15 @@ def test_gradient_of_another_shape_is_refused():
         )
 
 
+def test_weights_that_a_form_has_no_use_for_get_no_gradient():
+    (gradient,) = _own_ops.fused_embedding_lookup_weights_grad(
+        tables=[tf.constant(_TABLE)],
+        gradients=[tf.ones([2, 2])],
+        **_arguments(weights=[tf.constant([3.0, 4.0])], weighted=[True]),
+    )
+    assert gradient.numpy().tolist() == [0.0, 0.0]
+
+
 @pytest.mark.parametrize(
     ("form", "length", "indices", "dense_shape", "expected"),
     [

@@ -122,21 +122,22 @@ def test_StepsInOneProgramRunInOrder():
         )
 
 
+def _loop(config, num_steps):
+    """Steps in a loop; what each has received, [num_steps, 4, 2]."""
+    return tf.while_loop(
+        lambda i, _: i < num_steps,
+        lambda i, seen: (i + 1, seen.write(i, _step(config)[0])),
+        (0, tf.TensorArray(tf.float32, num_steps, element_shape=[4, 2])),
+    )[1].stack()
+
+
 def test_StepsOfALoopRunInOrder():
     config = small_model.configured(small_model.feature_config())
     num_steps = 6
     for _ in range(num_steps):
         small_model.enqueue("train")
 
-    @compiled
-    def steps():
-        return tf.while_loop(
-            lambda i, _: i < num_steps,
-            lambda i, seen: (i + 1, seen.write(i, _step(config)[0])),
-            (0, tf.TensorArray(tf.float32, num_steps, element_shape=[4, 2])),
-        )[1].stack()
-
-    for i, color in enumerate(steps()):
+    for i, color in enumerate(compiled(lambda: _loop(config, num_steps))()):
         np.testing.assert_array_equal(
             color, small_model.parameters_after(i)[0][0][[0, 1, 2, 3]]
         )
@@ -163,6 +164,90 @@ def test_OnlyTheBranchThatIsTakenReceives():
         maybe(tf.constant(True)), small_model.activations()[0]
     )
     small_model.assert_tables(config, small_model.parameters_after(1), rtol=1e-6)
+
+
+def _if(chosen, then):
+    return tf.cond(chosen, then, lambda: tf.constant(1))
+
+
+def _case(chosen, then):
+    index = tf.cast(chosen, tf.int32)
+    return tf.switch_case(index, [lambda: tf.constant(1), then])
+
+
+@pytest.mark.parametrize("conditional", [_if, _case])
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_ConditionalSendsRunInOrderWithTheReceivesAroundThem(conditional, in_loop):
+    # No data lead to a conditional or from it: both branches give the same.
+    config = small_model.configured(small_model.feature_config())
+    num_steps = 5
+    for _ in range(num_steps):
+        small_model.enqueue("train")
+
+    def step(chosen):
+        color = harness.recv(config)[0]
+
+        def send():
+            harness.send(config, small_model.gradients(), small_model.LEARNING_RATES)
+            return tf.constant(1)
+
+        # One in another.
+        conditional(chosen, lambda: conditional(chosen, send))
+        return color
+
+    @compiled
+    def steps(chosen):
+        if not in_loop:
+            return [step(chosen) for _ in range(num_steps)]
+        return tf.map_fn(
+            lambda _: step(chosen), tf.zeros([num_steps]), parallel_iterations=1
+        )
+
+    for i, color in enumerate(steps(tf.constant(True))):
+        np.testing.assert_array_equal(
+            color, small_model.parameters_after(i)[0][0][[0, 1, 2, 3]]
+        )
+
+
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_LoopsRunInOrderWithTheStepsAroundThem(num_iterations):
+    config = small_model.configured(small_model.feature_config())
+
+    @compiled
+    def steps():
+        parts = []
+        for _ in range(3):
+            parts += [_loop(config, num_iterations), _step(config)[0][None]]
+        return tf.concat(parts, 0)
+
+    for _ in range(3 * (num_iterations + 1)):
+        small_model.enqueue("train")
+    for i, color in enumerate(steps()):
+        np.testing.assert_array_equal(
+            color, small_model.parameters_after(i)[0][0][[0, 1, 2, 3]]
+        )
+
+
+def test_WhatFollowsAConditionalWithoutResultsIsRefused():
+    config = small_model.configured(small_model.feature_config())
+
+    def step(chosen):
+        activations = harness.recv(config)
+
+        def send():
+            harness.send(config, small_model.gradients(), small_model.LEARNING_RATES)
+
+        tf.cond(chosen, send, lambda: None)
+        return activations
+
+    small_model.enqueue("train")
+    compiled(step)(tf.constant(True))  # nothing follows
+    small_model.assert_tables(config, small_model.parameters_after(1), rtol=1e-6)
+    with harness.raises(
+        tf.errors.UnimplementedError,
+        "RecvTPUEmbeddingActivations comes after a conditional or loop",
+    ):
+        compiled(lambda chosen: [step(chosen), step(chosen)])(tf.constant(True))
 
 
 def test_ProgramWaitsForItsBatch():

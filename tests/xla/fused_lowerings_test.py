@@ -1,14 +1,16 @@
 """The fused lookup and update in compiled functions against the CPU kernels."""
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.xla.update_cases import OPTIMIZERS, update_case
+from tf_embed.serving import _own_ops
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
-from tf_embed.serving._fused_update import fused_update
+from tf_embed.serving._fused_update import FusedUpdate
 from tf_embed.xla._tpu_cost import lowered_for_tpu
 
 _EPS = np.finfo(np.float32).eps
@@ -281,7 +283,7 @@ def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary, target):
 
     def two_steps():
         for _ in range(2):
-            fused_update(features, gradients, [config], variables)
+            FusedUpdate(features, [config], variables)(gradients)
 
     two_steps()
     expected = {name: value.numpy() for name, value in variables["t"].items()}
@@ -332,3 +334,188 @@ def test_FormWithADynamicShapeIsRefusedByName():
     )  # fmt: skip
     with pytest.raises(tf.errors.UnimplementedError, match="feature 'words' has as"):
         _compiled(lambda: fused_lookup([feature]))()
+
+
+def _one_feature(table, **arguments):
+    defaults = dict(
+        name="f", form="ragged", combiner="sum", ids=tf.constant([1, 2, 3]),
+        indices=tf.constant([0, 1, 3]),
+    )  # fmt: skip
+    return FusedFeature(table=table, **(defaults | arguments))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_WeightsGetTheGradientsOfTheCpuKernel(seed):
+    rng = np.random.default_rng(seed)
+    features = [
+        feature
+        for feature in _random_features(rng, _tables(rng))
+        if feature.weights is not None and feature.form in ("ragged", "sparse_safe")
+    ]
+    assert {feature.combiner for feature in features} == {"sum", "mean", "sqrtn"}
+    weights = [feature.weights for feature in features]
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            outputs = fused_lookup(features)
+            loss = tf.add_n([tf.reduce_sum(output**2) for output in outputs])
+        return tape.gradient(loss, weights)
+
+    for feature, got, want in zip(
+        features, _compiled(gradient)(), gradient(), strict=True
+    ):
+        np.testing.assert_allclose(
+            got, want, rtol=1e-4, atol=_tolerance(want), err_msg=feature.name
+        )
+
+
+def test_RowsOfIdsThatAreLeftOutGetNoGradient():
+    table = tf.Variable(tf.ones([9, 2]))
+
+    def rows(ids):
+        feature = _one_feature(
+            table, form="sparse_safe", ids=ids, indices=tf.constant(
+                [[0, 0], [0, 1], [1, 0]], tf.int64),
+            dense_shape=tf.constant([2, 2], tf.int64),
+        )  # fmt: skip
+        cut = _one_feature(
+            table, form="ragged_sequence", ids=tf.constant([8, 7]), sequence_length=1,
+            indices=tf.constant([0, 2]),
+        )  # fmt: skip
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(fused_lookup([feature])[0])
+            loss += tf.reduce_sum(fused_lookup([cut])[0])
+        return tape.gradient(loss, table).indices
+
+    assert set(_compiled(rows)(tf.constant([3, -1, 5])).numpy()) == {3, 5, 8}
+    # Nothing is left in whose place they could be.
+    assert set(_compiled(rows)(tf.constant([-1, -1, -1])).numpy()) == {-1, 8}
+
+
+# By TensorFlow's own ops, which must leave out the rows that are -1.
+def test_GradientOfNothingMovesNothing():
+    table = tf.Variable(tf.ones([4, 2]))
+    feature = _one_feature(
+        table, form="sparse_safe", ids=tf.constant([-1, 7]),
+        indices=tf.constant([[0, 0], [1, 1]], tf.int64),
+        dense_shape=tf.constant([2, 2], tf.int64),
+    )  # fmt: skip
+
+    @_compiled
+    def step():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(fused_lookup([feature])[0])
+        gradient = tape.gradient(loss, table)
+        ones = tf.IndexedSlices(tf.ones_like(gradient.values), gradient.indices)
+        table.scatter_sub(ones)
+        return tf.math.unsorted_segment_sum(ones.values, ones.indices, 4)
+
+    np.testing.assert_array_equal(step(), np.zeros([4, 2]))
+    np.testing.assert_array_equal(table, np.ones([4, 2]))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam_eager_sum"])
+@pytest.mark.parametrize("form", ["dense", "ragged"])
+def test_AnEmptyFeatureHasAGradientAndAnUpdate(form, optimizer):
+    config, variables = update_case(np.random.default_rng(0), optimizer, 30)
+    table = variables["t"]["parameters"]
+    start = table.numpy()
+    feature = _one_feature(
+        table, form=form, ids=tf.zeros([0], tf.int32),
+        indices=None if form == "dense" else tf.zeros([1], tf.int32),
+    )  # fmt: skip
+
+    def step():
+        with tf.GradientTape() as tape:
+            (activations,) = fused_lookup([feature])
+            loss = tf.reduce_sum(activations**2)
+        FusedUpdate([feature], [config], variables)([activations])
+        return tape.gradient(loss, table).indices
+
+    assert _compiled(step)().shape == [0]
+    moved = table.numpy()
+    if optimizer == "sgd":
+        np.testing.assert_array_equal(moved, start)
+    else:
+        assert (moved != start).any()  # what it remembers goes on moving rows
+
+
+def test_WideCoordinatesAreNotCutToNarrowOnes():
+    table = tf.Variable([[1.0], [2.0], [4.0]])
+    wide = 2**32
+    sparse = _one_feature(
+        table, form="sparse_safe", ids=tf.constant([0, 1, 2], tf.int64),
+        indices=tf.constant([[0, 0], [wide + 1, 0], [1 - wide, 0]], tf.int64),
+        dense_shape=tf.constant([2, 2], tf.int64),
+    )  # fmt: skip
+
+    @_compiled
+    def lookup(splits):
+        ragged = _one_feature(table, ids=tf.constant([0, 1, 2]), indices=splits)
+        return fused_lookup([sparse, ragged])
+
+    pooled, rows = lookup(tf.constant([0, 1, wide + 1], tf.int64))
+    np.testing.assert_array_equal(pooled, [[1.0], [0.0]])
+    # Not [0, 1, 1].
+    np.testing.assert_array_equal(rows, [[1.0], [6.0]])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(weights=tf.ones([2])), "there are 2 weights for 3 ids"),
+        (dict(weights=tf.ones([])), "there are 1 weights for 3 ids"),
+        (dict(ids=tf.constant([[1, 2, 3]])), "ids of feature 'f' must be a vector"),
+        (dict(indices=tf.constant([1, 2, 3])), "row splits must begin with 0, not 1"),
+        (dict(indices=tf.constant([0, 1, 2])), "row splits end at 2, but there are 3"),
+        (
+            dict(indices=tf.constant([0, 3, 2, 3])),
+            r"row_splits\[2\] = 2 is less than 3",
+        ),
+        (
+            dict(weights=tf.ones([3]), weight_splits=tf.constant([0, 2, 3])),
+            "the row splits of the weights are not those of the ids",
+        ),
+    ],
+)
+def test_WhatShapesAndConstantsShowToBeWrongIsRefusedAsByTheCpuKernel(
+    arguments, message
+):
+    feature = _one_feature(tf.Variable(tf.ones([4, 2])), **arguments)
+    # Constants of the program, which tensors from outside of it are not.
+    for name in ("indices", "weight_splits"):
+        value = getattr(feature, name)
+        if value is not None:
+            setattr(feature, name, value.numpy())
+
+    def lookup():
+        copy = dataclasses.replace(feature)
+        for name in ("indices", "weight_splits"):
+            if getattr(copy, name) is not None:
+                setattr(copy, name, tf.constant(getattr(copy, name)))
+        return fused_lookup([copy])
+
+    for call in (lookup, _compiled(lookup)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("value", [tf.ones([]), tf.ones([4, 3])])
+def test_ATableOfAnotherShapeThanTheOpWasBuiltForIsRefused(value):
+    table = tf.Variable(tf.ones([4, 2]), shape=tf.TensorShape(None))
+    table.assign(value)
+
+    def lookup():
+        return _own_ops.fused_embedding_lookup(
+            tables=[table.handle], num_features=1, table_formats=[],
+            ids=[tf.constant([1, 2])], indices=[], dense_shapes=[], weights=[],
+            weight_splits=[], table_shapes=[[4, 2]], feature_tables=[0],
+            feature_names=["f"], forms=["dense"], combiners=["sum"],
+            sequence_lengths=[0], weighted=[False], weights_have_splits=[False],
+        )  # fmt: skip
+
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"table 0 has shape .*\[rows, 2\]"
+    ):
+        _compiled(lookup)()

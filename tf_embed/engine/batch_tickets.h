@@ -6,7 +6,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <utility>
+#include <vector>
 
 #include "tf_embed/engine/engine.h"
 
@@ -29,17 +29,30 @@ class BatchTickets {
   // Never 0, and always in the range of int32.
   int64_t Add(Entry entry);
 
-  // False where there is no such ticket, or it was forgotten.
+  // False where there is no such ticket, or it was forgotten: its engine was
+  // replaced, its gradients are applied, or it was for inference and its cores
+  // have received many since.
   bool Find(int64_t ticket, Entry* entry) const;
 
  private:
-  // Nobody says that a ticket is no longer wanted, so the oldest go. Steps
-  // overlap by a few at most.
-  static constexpr size_t kCapacity = 256;
+  // Nobody says that a ticket of an inference batch is no longer wanted, so all
+  // but the last of its cores go. Steps overlap by a few at most.
+  static constexpr int kInferenceBatches = 8;
+
+  struct Kept {
+    int64_t ticket = 0;
+    std::weak_ptr<Engine> engine;
+    CoreRange cores;
+    // The engine holds a training batch until its gradients are applied.
+    std::vector<std::weak_ptr<ReceivedBatch>> batches;
+    ReceivedBatches inference;  // which nobody else holds
+
+    bool IsForgotten() const;
+  };
 
   mutable std::mutex mutex_;
   int64_t last_ = 0;
-  std::deque<std::pair<int64_t, Entry>> entries_;
+  std::deque<Kept> kept_;
 };
 
 }  // namespace tf_embed

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import typing
 
 PYTHON_VARIABLE = "TF_EMBED_TPU_COMPILER_PYTHON"
@@ -55,7 +56,7 @@ def find_python() -> str:
     """
     python = os.environ.get(PYTHON_VARIABLE)
     if python:
-        if not os.access(python, os.X_OK):
+        if not (os.path.isfile(python) and os.access(python, os.X_OK)):
             raise TpuCompilerNotFoundError(
                 f"{PYTHON_VARIABLE} names '{python}', which is not an executable file."
             )
@@ -65,9 +66,11 @@ def find_python() -> str:
     ]
     if missing:
         raise TpuCompilerNotFoundError(
-            f"The TPU compiler needs {' and '.join(missing)}: run `pip install "
-            "tf_embed[tpu-compiler]`, or install jax and libtpu into another "
-            f"virtual environment and set {PYTHON_VARIABLE} to its python."
+            f"The TPU compiler needs {' and '.join(missing)}, for which Python must be"
+            " 3.11 or newer: run `pip install 'tf_embed-...whl[tpu-compiler]'` with"
+            " the path of the wheel, or, in a check-out, `./run tpu-compiler`, or"
+            " install them into another virtual environment; then, but for the"
+            f" wheel, set {PYTHON_VARIABLE} to the python that has them."
         )
     return sys.executable
 
@@ -84,22 +87,19 @@ def available() -> bool:
 def _run_worker(
     python: str, request: pathlib.Path, results: pathlib.Path, timeout_s: float
 ) -> str | None:
-    """Returns None, or how the worker died."""
+    """Returns None, or how the worker died; raises TimeoutExpired."""
     env = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    try:
-        process = subprocess.run(
-            [python, "-I", str(_WORKER), str(request), str(results)],
-            env={**env, **_ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"it took longer than {timeout_s:g} s"
+    process = subprocess.run(
+        [python, "-I", str(_WORKER), str(request), str(results)],
+        env={**env, **_ENVIRONMENT},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
     if process.returncode == 0:
         return None
     code = process.returncode
@@ -121,7 +121,8 @@ def compile_modules(
 
     Args:
       jobs: What to compile.
-      timeout_s: Time for each process, in seconds.
+      timeout_s: Seconds for the whole; the jobs that are left after it end with
+        an error.
       on_result: Called with the number of finished jobs when a process ends.
 
     Returns:
@@ -131,10 +132,11 @@ def compile_modules(
 
     Raises:
       TpuCompilerNotFoundError: jax or libtpu is not installed.
-      RuntimeError: a topology that libtpu does not know, or jax failed to
-        start.
+      RuntimeError: a topology that libtpu does not know, jax failed to start,
+        or the interpreter does not answer.
     """
     python = find_python()
+    deadline = time.monotonic() + timeout_s
     done: dict[int, dict[str, typing.Any]] = {}
     with tempfile.TemporaryDirectory(prefix="tf_embed_tpu_") as directory:
         folder = pathlib.Path(directory)
@@ -159,7 +161,14 @@ def compile_modules(
             )
             results = folder / f"results{first}.jsonl"
             results.touch()
-            died = _run_worker(python, request, results, timeout_s)
+            timed_out = False
+            try:
+                died = _run_worker(
+                    python, request, results, deadline - time.monotonic()
+                )
+            except subprocess.TimeoutExpired:
+                died = f"it took longer than {timeout_s:g} s"
+                timed_out = True
             for line in results.read_text(encoding="utf-8").splitlines():
                 result = json.loads(line)
                 done[result.pop("key")] = result
@@ -168,10 +177,17 @@ def compile_modules(
                         "The TPU compiler could not be asked about topology "
                         f"'{jobs[len(done) - 1].topology}': {result['failure']}"
                     )
+            if died is None and len(done) < len(jobs):
+                raise RuntimeError(
+                    f"{python} ended without an answer: is it a Python with jax "
+                    "and libtpu?"
+                )
             if died is not None:
                 if len(done) == first == 0 and "Traceback" in died:
                     raise RuntimeError(f"{python} could not start: {died}")
-                done[len(done)] = {"error": f"The compiler died: {died}"}
+                error = {"error": f"The compiler died: {died}"}
+                for key in range(len(done), len(jobs) if timed_out else len(done) + 1):
+                    done[key] = error
             if on_result is not None:
                 on_result(len(done))
     return [done[key] for key in range(len(jobs))]

@@ -6,6 +6,7 @@ import collections.abc
 import contextlib
 import dataclasses
 import math
+import re
 import typing
 
 import numpy as np
@@ -109,8 +110,29 @@ def lowered_for_tpu() -> collections.abc.Iterator[None]:
         library.TfEmbed_LowerForTpu(0)
 
 
+# On a TPU these are what libtpu makes of them once its system is initialised; what
+# they are on a CPU says nothing about it.
+_ENGINE_OP = re.compile("(Xla)?(Recv|Send)TPUEmbedding|ComputeDedupData")
+
+
+def _refuse_engine_ops(graph: typing.Any) -> None:
+    definition = graph.as_graph_def()
+    nodes = list(definition.node)
+    for function in definition.library.function:
+        nodes += function.node_def
+    for node in nodes:
+        if _ENGINE_OP.match(node.op):
+            raise ValueError(
+                f"the function calls {node.op}: what the ops of the embedding engine"
+                " are on a TPU only an initialised TPU system can say, so they have no"
+                " cost without one. Leave them out: give their activations as"
+                " arguments"
+            )
+
+
 def stablehlo(
     fn: collections.abc.Callable[..., typing.Any],
+    /,
     *args: typing.Any,
     **kwargs: typing.Any,
 ) -> str:
@@ -125,11 +147,17 @@ def stablehlo(
 
     Raises:
       ValueError: TensorFlow can't compile it: a dynamic shape, an operation
-        without an XLA kernel; with TensorFlow's text.
+        without an XLA kernel; with TensorFlow's text. Or it calls the embedding
+        engine.
     """
     leaves = tf.nest.flatten((args, kwargs), expand_composites=True)
     specs = {i: _spec(leaf) for i, leaf in enumerate(leaves) if _is_array(leaf)}
     for spec in specs.values():
+        if spec.dtype in (tf.string, tf.resource, tf.variant):
+            raise ValueError(
+                f"argument '{spec.name}' is of type {spec.dtype.name}; a TPU program"
+                " takes numbers"
+            )
         if not spec.shape.is_fully_defined():
             raise ValueError(
                 f"argument '{spec.name}' has shape {spec.shape}; a TPU program "
@@ -147,12 +175,15 @@ def stablehlo(
         return fn(*inner_args, **inner_kwargs)
 
     compiled = tf.function(call, jit_compile=True, autograph=False)
+    _refuse_engine_ops(compiled.get_concrete_function(*specs.values()).graph)
     try:
         ir = compiled.experimental_get_compiler_ir(*specs.values())
         with lowered_for_tpu():
             return typing.cast(str, ir(stage="stablehlo", platform_name="CPU"))
     except tf.errors.OpError as error:
-        raise ValueError(error.message) from error
+        # Without TensorFlow's stack of where the op was made.
+        message = error.message.partition("\nThe op is created at")[0]
+        raise ValueError(message) from error
 
 
 def _answer(topology: str, result: dict[str, typing.Any]) -> TpuCost:
@@ -194,7 +225,15 @@ def tpu_costs_of_modules(
 
     Returns:
       By module name, then by topology.
+
+    Raises:
+      ValueError: the name of a topology is empty.
     """
+    if not all(topologies):
+        raise ValueError(
+            "a topology is empty; libtpu spells them as "
+            f"{', '.join(TPU_TOPOLOGIES.values())}"
+        )
     keys = [(name, topology) for name in modules for topology in topologies]
     results = _tpu_compiler.compile_modules(
         [_tpu_compiler.Job(modules[name], topo, want_hlo) for name, topo in keys],
@@ -208,6 +247,7 @@ def tpu_costs_of_modules(
 
 def tpu_costs(
     fn: collections.abc.Callable[..., typing.Any],
+    /,
     *args: typing.Any,
     topologies: collections.abc.Sequence[str] = tuple(TPU_TOPOLOGIES.values()),
     want_hlo: bool = False,
@@ -229,6 +269,7 @@ def tpu_costs(
 
 def tpu_cost(
     fn: collections.abc.Callable[..., typing.Any],
+    /,
     *args: typing.Any,
     topology: str = "v5e:2x2",
     want_hlo: bool = False,
@@ -247,7 +288,8 @@ def tpu_cost(
       topology: Generation and shape, as libtpu spells it: `TPU_TOPOLOGIES` has
         one for each generation.
       want_hlo: Fill in `TpuCost.optimized_hlo`.
-      timeout_s: Seconds after which the compiler is given up.
+      timeout_s: Seconds after which the compiler is given up; that is an error of
+        the answer.
       **kwargs: Arguments of `fn` by name.
 
     Returns:
@@ -256,7 +298,8 @@ def tpu_cost(
     Raises:
       TpuCompilerNotFoundError: jax or libtpu is not installed.
       ValueError: TensorFlow can't compile it for any device: a dynamic shape,
-        an operation without an XLA kernel.
+        an operation without an XLA kernel. Or it calls the embedding engine,
+        or `topology` is empty.
       RuntimeError: libtpu does not know the topology, or could not start.
 
     Example:

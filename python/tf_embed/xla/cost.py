@@ -10,6 +10,7 @@ import argparse
 import collections.abc
 import dataclasses
 import json
+import math
 import sys
 import typing
 
@@ -77,9 +78,10 @@ def _static_specs(
         elif batch_size is not None and shape.rank and shape[0] is None:
             shape = tf.TensorShape([batch_size]).concatenate(shape[1:])
         if not shape.is_fully_defined():
+            batch_size_helps = batch_size is None and shape.rank
             raise ValueError(
-                f"input '{name}' has shape {shape}; give --batch-size or "
-                f"--shape {name}=N,..."
+                f"input '{name}' has shape {shape}; give "
+                f"{'--batch-size or ' * bool(batch_size_helps)}--shape {name}=N,..."
             )
         specs[name] = tf.TensorSpec(shape, spec.dtype, name=name)
     return specs
@@ -105,9 +107,12 @@ def _show_table(title: str, costs: dict[str, _tpu_cost.TpuCost]) -> None:
     import rich.box
     import rich.console
     import rich.markup
+    import rich.measure
     import rich.table
 
-    table = rich.table.Table(title=title, box=rich.box.SIMPLE, padding=(0, 1, 0, 0))
+    table = rich.table.Table(
+        title=rich.markup.escape(title), box=rich.box.SIMPLE, padding=(0, 1, 0, 0)
+    )
     table.add_column("topology", no_wrap=True)
     for column in (
         "µs", "Gflop", "moved", "arguments", "outputs", "temporaries", "in all",
@@ -130,11 +135,25 @@ def _show_table(title: str, costs: dict[str, _tpu_cost.TpuCost]) -> None:
             f"{cost.flops / 1e9:.4g}",
             *(f"{size / 1e6:,.2f}" for size in sizes),
         )
+    # A narrow terminal, or a pipe, breaks lines; it cuts no numbers off.
+    endless = rich.console.Console(width=10_000)
+    needed = rich.measure.Measurement.get(endless, endless.options, table).maximum
     console = rich.console.Console()
+    console.width = max(console.width, needed)
     console.print(table)
     for topology, cost in costs.items():
         if cost.error is not None:
-            console.print(f"{topology}: {rich.markup.escape(cost.error)}")
+            console.print(
+                rich.markup.escape(f"{topology}: {cost.error}"), soft_wrap=True
+            )
+
+
+def _as_json(cost: _tpu_cost.TpuCost) -> dict[str, typing.Any]:
+    # What is not known: JSON has no NaN.
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in dataclasses.asdict(cost).items()
+    }
 
 
 def main(argv: collections.abc.Sequence[str] | None = None) -> int:
@@ -150,20 +169,24 @@ def main(argv: collections.abc.Sequence[str] | None = None) -> int:
                 f"{', '.join(sorted(model.signatures)) or 'none'}"
             )
         signature = model.signatures[arguments.signature]
-        costs = _tpu_cost.tpu_costs(
+        # Not tpu_costs, whose own arguments an input may be named like.
+        module = _tpu_cost.stablehlo(
             signature,
-            topologies=arguments.topology or tuple(_tpu_cost.TPU_TOPOLOGIES.values()),
             **_static_specs(
                 signature, arguments.batch_size, _parse_shapes(arguments.shape)
             ),
         )
+        costs = _tpu_cost.tpu_costs_of_modules(
+            {"": module},
+            arguments.topology or tuple(_tpu_cost.TPU_TOPOLOGIES.values()),
+        )[""]
     except (OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if arguments.json:
         print(
             json.dumps(
-                {name: dataclasses.asdict(cost) for name, cost in costs.items()},
+                {name: _as_json(cost) for name, cost in costs.items()},
                 indent=2,
             )
         )
