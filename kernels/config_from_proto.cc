@@ -291,10 +291,9 @@ StatusOr<tpu::TPUEmbeddingConfiguration> ParseUnpopulated(
     const std::string& serialized) {
   const std::string derived = kFeaturesAreDerived;
   if (EndsWith(serialized, derived)) {
-    TF_EMBED_ASSIGN_OR_RETURN(
-        tpu::TPUEmbeddingConfiguration proto,
-        ParseConfigProto(
-            serialized.substr(0, serialized.size() - derived.size())));
+    TF_EMBED_ASSIGN_OR_RETURN(tpu::TPUEmbeddingConfiguration proto,
+                              ParseConfigProto(serialized.substr(
+                                  0, serialized.size() - derived.size())));
     proto.clear_feature_descriptor();
     return proto;
   }

@@ -118,8 +118,8 @@ class ExecuteTPUEmbeddingPartitionerOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ToAbsl(config.status()));
     OP_REQUIRES_OK(ctx, ToAbsl(Populate(*config)));
     OP_REQUIRES_OK(
-        ctx, SetStringOutput(
-                 ctx, 0, SerializePopulated(*config, *std::move(proto))));
+        ctx, SetStringOutput(ctx, 0,
+                             SerializePopulated(*config, *std::move(proto))));
   }
 
  private:
@@ -258,8 +258,8 @@ class IsTPUEmbeddingInitializedOp : public OpKernel {
 int NumCoreDevices(OpKernelContext* ctx) {
   const auto* library = ctx->function_library();
   if (library == nullptr || library->device_mgr() == nullptr) return 1;
-  const int count = library->device_mgr()->NumDeviceType(
-      ctx->device()->parsed_name().type);
+  const int count =
+      library->device_mgr()->NumDeviceType(ctx->device()->parsed_name().type);
   return count > 0 ? count : 1;
 }
 

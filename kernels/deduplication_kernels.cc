@@ -268,11 +268,11 @@ class MergeDedupDataOp : public OpKernel {
     OP_REQUIRES_OK(ctx, ToAbsl(CheckDedupTensors(mask_, integers.shape(),
                                                  ctx->input(1).shape())));
     auto contents = std::make_shared<BatchTickets::Entry>();
-    OP_REQUIRES(ctx,
-                BatchTickets::Global().Find(First(integers), contents.get()),
-                absl::InvalidArgumentError(
-                    "integer_tensor does not come from SplitDedupData, or was "
-                    "split too many steps ago"));
+    OP_REQUIRES(
+        ctx, BatchTickets::Global().Find(First(integers), contents.get()),
+        absl::InvalidArgumentError(
+            "integer_tensor does not come from SplitDedupData, or was "
+            "split too many steps ago, or whose gradients are applied"));
     OP_REQUIRES_OK(ctx, WriteTicket(ctx, std::move(contents)));
   }
 

@@ -383,8 +383,7 @@ class LoadAllOp : public OpKernel {
     std::vector<LoadedTable> loaded;
     for (int t = 0; t < attrs_.num_tables(); ++t) {
       const TensorShape& shape = ctx->input(attrs_.IndexOf(0, t)).shape();
-      loaded.push_back(
-          {t, tables[t], shape.dim_size(0), shape.dim_size(1)});
+      loaded.push_back({t, tables[t], shape.dim_size(0), shape.dim_size(1)});
     }
     TfExecutor executor(ctx);
     return engine->LoadTables(attrs_.shard(), loaded, executor);

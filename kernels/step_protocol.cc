@@ -97,9 +97,8 @@ void ReceiveBatches(OpKernelContext* ctx, const std::shared_ptr<Engine>& engine,
     ctx->device()->tensorflow_cpu_worker_threads()->workers->Schedule(
         [ready, shared] { ready(std::move(*shared)); });
   };
-  const int64_t ticket =
-      engine->ReceiveAsync({cores, ctx->step_id()}, RecvTimeout(),
-                           std::move(done));
+  const int64_t ticket = engine->ReceiveAsync({cores, ctx->step_id()},
+                                              RecvTimeout(), std::move(done));
   // From here on the context may be gone.
   waiting->in_call = false;
   waiting->SetTicket(ticket);

@@ -205,6 +205,7 @@ class Functions {
     TF_RETURN_IF_ERROR(ModernizeCalls(copies_.library(), &copy));
     std::vector<NodeDef> next_calls;
     for (NodeDef& node : *copy.mutable_node_def()) {
+      NameOriginal(node.name(), name, &node);
       Edit edit;
       TF_RETURN_IF_ERROR(EditNode(node.name(), node.op(), AttrSlice(node),
                                   node.device(), func->name(), use.mapped,

@@ -60,7 +60,7 @@ class ReduceScatterOp : public CollectiveOp {
     OP_REQUIRES_OK_ASYNC(ctx, FindGroup(ctx, ctx->input(1), &group), done);
     const int dim = ctx->input(2).scalar<int32_t>()();
     OP_REQUIRES_OK_ASYNC(
-        ctx, CheckDivisible(name(), ctx->input(0).shape(), dim, group.size),
+        ctx, CheckDivisible(name(), ctx->input(0).shape(), dim, group.size()),
         done);
     Meet(
         ctx, group,
@@ -91,14 +91,14 @@ class AllToAllOp : public CollectiveOp {
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
     Group group;
     OP_REQUIRES_OK_ASYNC(ctx, FindGroup(ctx, ctx->input(1), &group), done);
-    OP_REQUIRES_ASYNC(ctx, group.size == split_count_,
+    OP_REQUIRES_ASYNC(ctx, group.size() == split_count_,
                       absl::InvalidArgumentError(absl::StrCat(
                           name(), ": split_count is ", split_count_,
-                          ", must be the group size ", group.size)),
+                          ", must be the group size ", group.size())),
                       done);
     OP_REQUIRES_OK_ASYNC(
         ctx,
-        CheckDivisible(name(), ctx->input(0).shape(), split_dim_, group.size),
+        CheckDivisible(name(), ctx->input(0).shape(), split_dim_, group.size()),
         done);
     OP_REQUIRES_OK_ASYNC(
         ctx, CheckDivisible(name(), ctx->input(0).shape(), concat_dim_, 1),
@@ -143,12 +143,12 @@ class CollectivePermuteOp : public CollectiveOp {
   using CollectiveOp::CollectiveOp;
 
   void ComputeAsync(OpKernelContext* ctx, DoneCallback done) override {
-    const int n = num_replicas();
-    std::vector<int> source(n, -1);  // of each target
+    const Group everybody = Everybody(ctx);
+    std::vector<int> source(everybody.size(), -1);  // of each target
     OP_REQUIRES_OK_ASYNC(ctx, ParsePairs(ctx->input(1), &source), done);
     // All replicas run the op, also those that neither send nor receive.
     Meet(
-        ctx, Group{0, Replica(ctx), n},
+        ctx, everybody,
         [this, source](const Contexts& members) -> absl::Status {
           if (absl::Status s = CheckShapes(members); !s.ok()) return s;
           for (size_t i = 0; i < members.size(); ++i) {

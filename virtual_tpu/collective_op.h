@@ -18,17 +18,18 @@ class CollectiveOp : public tensorflow::AsyncOpKernel {
   explicit CollectiveOp(tensorflow::OpKernelConstruction* ctx);
 
  protected:
-  // Members of a group, in the order that the collective's result has.
+  // The replicas of a group, in the order that the collective's result has.
   struct Group {
-    int index = 0;  // among the groups of the assignment
-    int position = 0;
-    int size = 0;
+    int size() const { return static_cast<int>(members.size()); }
+
+    std::vector<int> members;
+    int position = 0;  // of this replica
   };
   // Runs once for the whole group, in the thread of the last member.
   using Work = std::function<absl::Status(const Contexts&)>;
 
-  int Replica(tensorflow::OpKernelContext* ctx) const;
-  int num_replicas() const { return num_replicas_; }
+  // All replicas of the computation, in their order.
+  Group Everybody(tensorflow::OpKernelContext* ctx) const;
 
   // The row of a [groups, members] assignment that has this replica.
   absl::Status FindGroup(tensorflow::OpKernelContext* ctx,
@@ -43,7 +44,10 @@ class CollectiveOp : public tensorflow::AsyncOpKernel {
  private:
   // Where the members meet: the same for each of them, and another one for
   // every time that they do.
-  std::string Key(tensorflow::OpKernelContext* ctx, const Group& group) const;
+  std::string Key(tensorflow::OpKernelContext* ctx) const;
+  int Replica(tensorflow::OpKernelContext* ctx) const;
+  // Whether every entry is a replica and none is there twice.
+  absl::Status CheckGroups(const tensorflow::Tensor& assignment) const;
 
   int replica_ = -1;  // of no TPU computation
   int num_replicas_ = 1;

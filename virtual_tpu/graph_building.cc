@@ -28,10 +28,19 @@ absl::Status AddNoOp(const std::string& name, const std::string& device,
   return NodeBuilder(name, "NoOp").Device(device).Finalize(graph, node);
 }
 
+void NameOriginal(const std::string& node, const std::string& function,
+                  tensorflow::NodeDef* copy) {
+  auto& info = *copy->mutable_experimental_debug_info();
+  if (!info.original_node_names().empty()) return;
+  info.add_original_node_names(node);
+  if (!function.empty()) info.add_original_func_names(function);
+}
+
 absl::Status ReplaceNode(tensorflow::NodeDef def, Graph* graph, Node** node) {
   absl::Status status;
   Node* replaced = graph->AddNode(std::move(def), &status);
   TF_RETURN_IF_ERROR(status);
+  replaced->SetStackTrace((*node)->GetStackTrace());
   for (const Edge* edge : (*node)->in_edges()) {
     graph->AddEdge(edge->src(), edge->src_output(), replaced,
                    edge->dst_input());

@@ -17,6 +17,12 @@ struct OutputOf {
 absl::Status AddNoOp(const std::string& name, const std::string& device,
                      tensorflow::Graph* graph, tensorflow::Node** node);
 
+// Notes of which node a node is a copy, unless it says so itself, and of which
+// function that is, if any. Errors speak of those, so that Python finds the
+// program's line.
+void NameOriginal(const std::string& node, const std::string& function,
+                  tensorflow::NodeDef* copy);
+
 // Puts a node of the given definition in the place of `node`, with the
 // same edges. It may have more inputs and outputs.
 absl::Status ReplaceNode(tensorflow::NodeDef def, tensorflow::Graph* graph,

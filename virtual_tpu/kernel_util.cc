@@ -4,12 +4,6 @@
 
 namespace tf_embed::virtual_tpu {
 
-absl::Status ToAbsl(const Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  return absl::Status(static_cast<absl::StatusCode>(status.code()),
-                      status.message());
-}
-
 std::function<void()> OnCancellation(tensorflow::OpKernelContext* ctx,
                                      std::function<void()> cancel) {
   tensorflow::CancellationManager* manager = ctx->cancellation_manager();

@@ -3,13 +3,9 @@
 
 #include <functional>
 
-#include "absl/status/status.h"
 #include "tensorflow/core/framework/op_kernel.h"
-#include "tf_embed/base/status.h"
 
 namespace tf_embed::virtual_tpu {
-
-absl::Status ToAbsl(const Status& status);
 
 // Calls `cancel` when the op is cancelled, or now if it is already. Returns
 // what must be called when the wait is over; it may be called at any time, also

@@ -1,5 +1,6 @@
 #include "virtual_tpu/meeting_point.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace tf_embed::virtual_tpu {
@@ -8,6 +9,24 @@ namespace {
 Status CancelledWait() {
   return Cancelled(
       "the wait for the other replicas of a collective was cancelled");
+}
+
+bool HaveCommonMember(const std::vector<int>& a, const std::vector<int>& b) {
+  return std::find_first_of(a.begin(), a.end(), b.begin(), b.end()) != a.end();
+}
+
+std::string List(const std::vector<int>& group) {
+  std::string list;
+  for (int member : group) {
+    list += StrCat(list.empty() ? "[" : ", ", member);
+  }
+  return list + "]";
+}
+
+Status Disagreement(const std::vector<int>& one,
+                    const std::vector<int>& other) {
+  return InvalidArgument("the replicas disagree about their groups: one is in ",
+                         List(one), ", another in ", List(other));
 }
 
 }  // namespace
@@ -19,10 +38,11 @@ int64_t MeetingPoint::NewTicket() {
   return ticket;
 }
 
-void MeetingPoint::Arrive(int64_t ticket, const std::string& key, int position,
-                          int group_size, void* payload, const Work& work,
-                          Done done) {
-  Round complete;
+void MeetingPoint::Arrive(int64_t ticket, const std::string& key,
+                          const std::vector<int>& group, int position,
+                          void* payload, const Work& work, Done done) {
+  std::vector<Member> members;
+  Status status;
   {
     std::unique_lock<std::mutex> lock(mu_);
     Ticket& mine = tickets_.at(ticket);
@@ -35,30 +55,51 @@ void MeetingPoint::Arrive(int64_t ticket, const std::string& key, int position,
     mine.key = key;
     std::deque<Round>& rounds = rounds_[key];
     auto round = rounds.begin();
-    while (round != rounds.end() && round->members[position].ticket != 0) {
-      ++round;
+    for (; round != rounds.end(); ++round) {
+      if (round->group != group) {
+        if (!HaveCommonMember(round->group, group)) continue;
+        status = Disagreement(round->group, group);
+        break;
+      }
+      if (round->members[position].ticket == 0) break;
     }
-    if (round == rounds.end()) {
-      rounds.emplace_back();
-      round = std::prev(rounds.end());
-      round->members.resize(group_size);
-    }
-    round->members[position] = Member{ticket, payload, std::move(done)};
-    if (++round->num_there < group_size) return;
-    complete = std::move(*round);
-    rounds.erase(round);
-    if (rounds.empty()) rounds_.erase(key);
-    for (const Member& member : complete.members) {
-      tickets_.erase(member.ticket);
+    if (!status.ok()) {
+      members = TakeMembers(round, key);
+      tickets_.erase(ticket);
+      members.push_back(Member{ticket, payload, std::move(done)});
+    } else {
+      if (round == rounds.end()) {
+        rounds.emplace_back();
+        round = std::prev(rounds.end());
+        round->group = group;
+        round->members.resize(group.size());
+      }
+      round->members[position] = Member{ticket, payload, std::move(done)};
+      if (++round->num_there < static_cast<int>(group.size())) return;
+      members = TakeMembers(round, key);
     }
   }
-  std::vector<void*> payloads;
-  payloads.reserve(complete.members.size());
-  for (const Member& member : complete.members) {
-    payloads.push_back(member.payload);
+  if (status.ok()) {
+    std::vector<void*> payloads;
+    payloads.reserve(members.size());
+    for (const Member& member : members) payloads.push_back(member.payload);
+    status = work(payloads);
   }
-  const Status status = work(payloads);
-  for (const Member& member : complete.members) member.done(status);
+  for (const Member& member : members) member.done(status);
+}
+
+std::vector<MeetingPoint::Member> MeetingPoint::TakeMembers(
+    std::deque<Round>::iterator round, const std::string& key) {
+  std::vector<Member> there;
+  for (Member& member : round->members) {
+    if (member.ticket == 0) continue;
+    tickets_.erase(member.ticket);
+    there.push_back(std::move(member));
+  }
+  std::deque<Round>& rounds = rounds_.at(key);
+  rounds.erase(round);
+  if (rounds.empty()) rounds_.erase(key);
+  return there;
 }
 
 void MeetingPoint::Cancel(int64_t ticket) {

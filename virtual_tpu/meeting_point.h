@@ -19,7 +19,12 @@ namespace tf_embed::virtual_tpu {
 //
 //   ticket = NewTicket();
 //   ... arrange for Cancel(ticket) to be called on cancellation ...
-//   Arrive(ticket, key, position, group_size, payload, work, done);
+//   Arrive(ticket, key, group, position, payload, work, done);
+//
+// A group is the list of its members, of whom `position` says which one
+// arrives. Groups of one key that have nobody in common are apart. Where they
+// have, and are not the same, the members disagree: InvalidArgument for all
+// that are there.
 //
 // Members of a group that arrive again before the others have come start the
 // next round of their key: the n-th arrival of one meets the n-th of the rest.
@@ -34,10 +39,11 @@ class MeetingPoint {
   int64_t NewTicket();
 
   // `done` is called exactly once, without a lock held: with the status of the
-  // round's `work` (the last member's; every member brings the same), or with
-  // Cancelled. The payload must live until then.
-  void Arrive(int64_t ticket, const std::string& key, int position,
-              int group_size, void* payload, const Work& work, Done done);
+  // round's `work` (the last member's; every member brings the same), with
+  // InvalidArgument or with Cancelled. The payload must live until then.
+  void Arrive(int64_t ticket, const std::string& key,
+              const std::vector<int>& group, int position, void* payload,
+              const Work& work, Done done);
 
   // Takes the member out of its round. Nothing happens if the round is over.
   void Cancel(int64_t ticket);
@@ -52,13 +58,18 @@ class MeetingPoint {
     Done done;
   };
   struct Round {
-    std::vector<Member> members;
+    std::vector<int> group;
+    std::vector<Member> members;  // by position
     int num_there = 0;
   };
   struct Ticket {
     bool cancelled = false;
     std::string key;  // empty until arrival
   };
+
+  // Forgets the members that are there, to be called back.
+  std::vector<Member> TakeMembers(std::deque<Round>::iterator round,
+                                  const std::string& key);
 
   mutable std::mutex mu_;
   int64_t next_ticket_ = 1;

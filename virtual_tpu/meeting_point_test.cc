@@ -1,6 +1,7 @@
 #include "virtual_tpu/meeting_point.h"
 
 #include <atomic>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,7 +28,9 @@ Status Sum(const std::vector<void*>& payloads) {
 int64_t Arrive(MeetingPoint& meetings, const std::string& key, int position,
                int size, Member& member, const MeetingPoint::Work& work = Sum) {
   const int64_t ticket = meetings.NewTicket();
-  meetings.Arrive(ticket, key, position, size, &member, work,
+  std::vector<int> group(size);
+  std::iota(group.begin(), group.end(), 0);
+  meetings.Arrive(ticket, key, group, position, &member, work,
                   [&member](const Status& status) {
                     ++member.called;
                     member.status = status;
@@ -86,6 +89,43 @@ TEST(MeetingPointTest, Keys_DoNotMeet) {
   meetings.Cancel(y);
 }
 
+TEST(MeetingPointTest, GroupsThatDiffer_AreAnErrorForAllThatAreThere) {
+  const std::vector<std::vector<int>> others = {{0, 1}, {1, 0, 2}, {1, 2}, {2}};
+  for (const std::vector<int>& other : others) {
+    MeetingPoint meetings;
+    Member a, b;
+    const auto arrive = [&](const std::vector<int>& group, int position,
+                            Member& member) {
+      meetings.Arrive(meetings.NewTicket(), "k", group, position, &member, Sum,
+                      [&member](const Status& status) {
+                        ++member.called;
+                        member.status = status;
+                      });
+    };
+    arrive({0, 1, 2}, 0, a);
+    arrive(other, static_cast<int>(other.size()) - 1, b);
+    for (const Member* m : {&a, &b}) {
+      EXPECT_EQ(m->called, 1);
+      EXPECT_EQ(m->status.code(), StatusCode::kInvalidArgument);
+      EXPECT_NE(m->status.message().find("one is in [0, 1, 2], another in ["),
+                std::string::npos);
+    }
+    EXPECT_EQ(meetings.num_waiting(), 0);
+  }
+}
+
+TEST(MeetingPointTest, GroupsThatAreApart_ShareAKey) {
+  MeetingPoint meetings;
+  Member members[4] = {{1}, {2}, {4}, {8}};
+  const std::vector<int> even = {0, 2}, odd = {1, 3};
+  for (int i = 0; i < 4; ++i) {
+    meetings.Arrive(meetings.NewTicket(), "k", i % 2 == 0 ? even : odd, i / 2,
+                    &members[i], Sum, [](const Status&) {});
+  }
+  EXPECT_EQ(members[0].value, 5);
+  EXPECT_EQ(members[3].value, 10);
+}
+
 TEST(MeetingPointTest, ErrorOfTheWork_ReachesEverybody) {
   MeetingPoint meetings;
   Member a, b;
@@ -119,7 +159,7 @@ TEST(MeetingPointTest, Cancel_BeforeTheArrivalIsNotLost) {
   Member a;
   const int64_t ticket = meetings.NewTicket();
   meetings.Cancel(ticket);
-  meetings.Arrive(ticket, "k", 0, 2, &a, Sum, [&](const Status& status) {
+  meetings.Arrive(ticket, "k", {0, 1}, 0, &a, Sum, [&](const Status& status) {
     ++a.called;
     a.status = status;
   });
@@ -143,6 +183,7 @@ TEST(MeetingPointTest, Cancel_AfterTheMeetingIsNothing) {
 TEST(MeetingPointTest, Threads_EveryArrivalIsCalledBackOnce) {
   constexpr int kReplicas = 4;
   constexpr int kRounds = 2000;
+  const std::vector<int> group = {0, 1, 2, 3};
   MeetingPoint meetings;
   std::atomic<int> met{0}, cancelled{0};
   std::vector<std::thread> replicas;
@@ -151,7 +192,7 @@ TEST(MeetingPointTest, Threads_EveryArrivalIsCalledBackOnce) {
       for (int i = 0; i < kRounds; ++i) {
         const int64_t ticket = meetings.NewTicket();
         meetings.Arrive(
-            ticket, StrCat("k", i), r, kReplicas, nullptr,
+            ticket, StrCat("k", i), group, r, nullptr,
             [](const std::vector<void*>&) { return OkStatus(); },
             [&](const Status& status) { ++(status.ok() ? met : cancelled); });
         if (r == 0 && i % 7 == 0) meetings.Cancel(ticket);

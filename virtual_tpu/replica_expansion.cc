@@ -17,9 +17,11 @@
 #include "virtual_tpu/conditional_depth.h"
 #include "virtual_tpu/device_names.h"
 #include "virtual_tpu/graph_building.h"
+#include "virtual_tpu/private_variables.h"
 #include "virtual_tpu/replica_nodes.h"
 #include "virtual_tpu/replicated_variables.h"
 #include "virtual_tpu/system_state.h"
+#include "virtual_tpu/variable_uses.h"
 
 namespace tf_embed::virtual_tpu {
 namespace {
@@ -59,9 +61,11 @@ class Expansion {
 
   absl::Status Run() {
     TF_RETURN_IF_ERROR(FindLoopBodies());
+    TF_RETURN_IF_ERROR(FindSharedVariables());
     for (int r = 0; r < cluster_.num_replicas; ++r) {
       TF_RETURN_IF_ERROR(CopyNodes(r));
       TF_RETURN_IF_ERROR(WireInputs(r));
+      OrderPrivateVariables(r);
       FollowVariables(r);
       OrderEmbeddingOps(r);
       TF_RETURN_IF_ERROR(AddDone(r));
@@ -74,6 +78,8 @@ class Expansion {
   }
 
  private:
+  using Output = std::pair<Node*, int>;
+
   std::string Prefix(int replica) const {
     return absl::StrCat(cluster_.name, "/replica_", replica, "/");
   }
@@ -110,6 +116,68 @@ class Expansion {
     return frame_[node->id()] != outermost_;
   }
 
+  // What outside_compilation has left on the host. (Inlining puts there what
+  // passes on the handle of a variable of the host.)
+  static bool OnHost(const Node& node) {
+    return node.requested_device() == kHostDevice && !PassesHandlesOn(node);
+  }
+
+  absl::Status FindSharedVariables() {
+    if (cluster_.num_replicas == 1) return absl::OkStatus();
+    std::set<Output> handles;
+    for (const Node* node : cluster_.nodes) {
+      for (const Edge* edge : node->in_edges()) {
+        if (IsResource(*edge) && inside_.count(edge->src()) == 0) {
+          handles.emplace(edge->src(), edge->src_output());
+        }
+      }
+    }
+    std::map<Output, std::set<int>> replicas;
+    for (const auto& [node, index] : handles) {
+      if (!IsWritten({node, index})) continue;
+      for (int r = 0; r < cluster_.num_replicas; ++r) {
+        OutputOf handle;
+        TF_RETURN_IF_ERROR(HandleOf({node, index}, r, &handle));
+        if (handle.node != nullptr) {
+          replicas[{handle.node, handle.index}].insert(r);
+        }
+      }
+    }
+    for (const auto& [handle, sharing] : replicas) {
+      if (sharing.size() > 1) {
+        shared_[handle].resize(cluster_.num_replicas, nullptr);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Whether a core may write what is behind the handle. The host works with
+  // the variable itself, whoever asks it to.
+  bool IsWritten(const OutputOf& handle) const {
+    const auto is_inside = [this](const Node& node) {
+      return inside_.count(const_cast<Node*>(&node)) > 0;
+    };
+    for (const Node* user : UsersOf(handle, is_inside)) {
+      if (!OnHost(*user) && !OnlyReads(*user)) return true;
+    }
+    return false;
+  }
+
+  // The handle that the replica has of a resource from outside; none where it
+  // depends on the core.
+  static absl::Status HandleOf(OutputOf from, int r, OutputOf* handle) {
+    if (IsPartitionedInput(*from.node) || IsPacked(*from.node)) {
+      return absl::OkStatus();
+    }
+    if (from.node->type_string() != "TPUReplicatedInput") {
+      *handle = from;
+      return absl::OkStatus();
+    }
+    const Edge* edge = nullptr;
+    TF_RETURN_IF_ERROR(from.node->input_edge(r, &edge));
+    return HandleOf({edge->src(), edge->src_output()}, r, handle);
+  }
+
   absl::Status CopyNodes(int r) {
     for (Node* node : cluster_.nodes) {
       NodeDef def = node->def();
@@ -125,9 +193,13 @@ class Expansion {
         auto& frame = (*def.mutable_attr())["frame_name"];
         frame.set_s(absl::StrCat(Prefix(r), frame.s()));
       }
+      // Errors name the node that the program made.
+      NameOriginal(node->name(), /*function=*/"", &def);
       absl::Status status;
-      copies_[r][node] = graph_->AddNode(std::move(def), &status);
+      Node* copy = graph_->AddNode(std::move(def), &status);
       TF_RETURN_IF_ERROR(status);
+      copy->SetStackTrace(node->GetStackTrace());
+      copies_[r][node] = copy;
     }
     return absl::OkStatus();
   }
@@ -169,6 +241,7 @@ class Expansion {
           OutputOf input;
           TF_RETURN_IF_ERROR(
               Resolve({source, edge->src_output()}, r, copy, &input));
+          if (!OnHost(*node)) TF_RETURN_IF_ERROR(MakePrivate(r, &input));
           graph_->AddEdge(input.node, input.index, copy, edge->dst_input());
         }
       }
@@ -218,6 +291,39 @@ class Expansion {
     }
     *input = from;
     return absl::OkStatus();
+  }
+
+  // A shared variable is the first replica's own when the others have a copy.
+  absl::Status MakePrivate(int r, OutputOf* handle) {
+    const auto it = shared_.find({handle->node, handle->index});
+    if (it == shared_.end()) return absl::OkStatus();
+    Node* first = nullptr;
+    for (Node* own : it->second) {
+      if (first == nullptr) first = own;
+    }
+    Node*& own = it->second[r];
+    if (own == nullptr) {
+      // Where the shared one is, to which the placer ties its handle.
+      TF_RETURN_IF_ERROR(tensorflow::NodeBuilder(
+                             graph_->NewName(absl::StrCat(
+                                 Prefix(r), handle->node->name(), "/own")),
+                             first == nullptr ? "Identity" : kPrivateVariableOp)
+                             .Input(handle->node, handle->index)
+                             .Finalize(graph_, &own));
+      if (first != nullptr) graph_->AddControlEdge(own, first);
+    }
+    *handle = {own, 0};
+    return absl::OkStatus();
+  }
+
+  // They begin with what is there when the computation does.
+  void OrderPrivateVariables(int r) {
+    for (const auto& [handle, owns] : shared_) {
+      if (owns[r] == nullptr) continue;
+      for (const auto& [key, gate] : gates_) {
+        if (key.second == r) graph_->AddControlEdge(gate, owns[r]);
+      }
+    }
   }
 
   // Nothing is sharded: the replica gets the whole.
@@ -278,12 +384,6 @@ class Expansion {
         }
       }
     }
-  }
-
-  static bool IsResource(const Edge& edge) {
-    return !edge.IsControlEdge() &&
-           edge.src()->output_type(edge.src_output()) ==
-               tensorflow::DT_RESOURCE;
   }
 
   // The core of replica `r` that a device is, or has among its parts; empty if
@@ -510,6 +610,8 @@ class Expansion {
   std::unordered_map<const Node*, int> depth_;
   std::vector<ReplicaNodes> nodes_;                       // by replica
   std::vector<std::unordered_map<Node*, Node*>> copies_;  // by replica
+  // What each replica takes for a shared variable that is written, by handle.
+  std::map<Output, std::vector<Node*>> shared_;
   std::map<std::pair<Node*, int>, Node*> gates_;
   std::map<std::pair<Node*, int>, OutputOf> wholes_;
   std::vector<std::vector<ReplicatedVariable>> variables_;  // by replica

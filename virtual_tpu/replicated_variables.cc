@@ -1,62 +1,37 @@
 #include "virtual_tpu/replicated_variables.h"
 
-#include <unordered_set>
-
 #include "absl/strings/str_cat.h"
 #include "tensorflow/core/framework/node_def_util.h"
 #include "tensorflow/core/graph/node_builder.h"
 #include "virtual_tpu/device_names.h"
+#include "virtual_tpu/variable_uses.h"
 
 namespace tf_embed::virtual_tpu {
 namespace {
 
 using tensorflow::DataType;
-using tensorflow::Edge;
 using tensorflow::Node;
 using tensorflow::NodeBuilder;
-
-bool OnlyReads(const std::string& op) {
-  static const auto* const reads = new std::unordered_set<std::string>{
-      "ReadVariableOp",   "VarIsInitializedOp", "VariableShape",
-      "ResourceGather",   "ResourceGatherNd",   "_Retval",
-      "_ReadVariablesOp",
-  };
-  return reads->count(op) > 0;
-}
 
 struct Use {
   bool written = false;
   DataType dtype = tensorflow::DT_INVALID;
 };
 
-// Who takes the handle inside the replica, also behind ops that pass it on.
 Use UseOf(const OutputOf& handle, const std::string& prefix) {
-  Use use;
-  std::unordered_set<const Node*> seen;
-  std::vector<const Edge*> edges;
-  const auto follow = [&](const Node* node, int output) {
-    for (const Edge* edge : node->out_edges()) {
-      if (edge->IsControlEdge()) continue;
-      if (output < 0 || edge->src_output() == output) edges.push_back(edge);
-    }
+  // Other replicas' copies have handles of their own, or, packed, devices.
+  const auto of_replica = [&prefix](const Node& node) {
+    return node.name().rfind(prefix, 0) == 0;
   };
-  follow(handle.node, handle.index);
-  while (!edges.empty()) {
-    const Node* node = edges.back()->dst();
-    edges.pop_back();
-    // Other replicas' copies have handles of their own, or, packed, devices.
-    if (node->name().rfind(prefix, 0) != 0 || !seen.insert(node).second) {
+  Use use;
+  for (const Node* user : UsersOf(handle, of_replica)) {
+    DataType dtype;
+    if (!tensorflow::TryGetNodeAttr(user->attrs(), "dtype", &dtype) &&
+        !tensorflow::TryGetNodeAttr(user->attrs(), "T", &dtype)) {
       continue;
     }
-    DataType dtype;
-    if (tensorflow::TryGetNodeAttr(node->attrs(), "dtype", &dtype) ||
-        (tensorflow::TryGetNodeAttr(node->attrs(), "T", &dtype) &&
-         dtype != tensorflow::DT_RESOURCE)) {
-      use.dtype = dtype;
-      use.written |= !OnlyReads(node->type_string());
-    } else {
-      follow(node, -1);
-    }
+    use.dtype = dtype;
+    use.written |= !OnlyReads(*user);
   }
   return use;
 }

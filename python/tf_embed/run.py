@@ -25,9 +25,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cores",
         type=int,
-        default=_DEFAULT_CORES,
+        default=virtual_tpu.num_cores() or _DEFAULT_CORES,
         metavar="N",
-        help="cores of the virtual TPU, 1 to 64 (default: %(default)s)",
+        help="cores of the virtual TPU, 1 to 64 (default: TF_EMBED_VIRTUAL_TPU of the"
+        f" environment, or {_DEFAULT_CORES})",
     )
     parser.add_argument(
         "--strict",
@@ -55,11 +56,13 @@ def main(argv: list[str] | None = None) -> None:
     """Entry point of `python -m tf_embed.run`."""
     parser = _parser()
     args = parser.parse_args(argv)
+    if args.arguments[:1] == ["--"]:
+        del args.arguments[0]
     if not args.module and not args.arguments:
         parser.error("no program to run")
     try:
         virtual_tpu.enable(args.cores, strict=args.strict)
-    except ValueError as error:
+    except (RuntimeError, ValueError) as error:
         parser.error(str(error))
     virtual_tpu.map_tpu_names()
     os.environ["TPU_NAME"] = "local"

@@ -7,11 +7,13 @@ Three ways to switch it on, all before TensorFlow's context starts:
 * `python -m tf_embed.run --cores 8 train.py ...`;
 * `tf_embed.virtual_tpu.enable(num_cores=8)`.
 
-Then `TPUClusterResolver(tpu="local")`, or `TPU_NAME=local`, finds it.
+Then `TPUClusterResolver(tpu="local")` finds it, and so does a resolver without a
+name, unless `TPU_NAME` names another TPU.
 """
 
 import ctypes
 import functools
+import operator
 import os
 from collections.abc import Callable
 from typing import Any
@@ -21,11 +23,19 @@ from tensorflow.python.eager import context
 
 from tf_embed import _loader
 
-__all__ = ["MAX_CORES", "enable", "map_tpu_names", "num_cores", "set_strict"]
+__all__ = [
+    "MAX_CORES",
+    "enable",
+    "map_tpu_names",
+    "map_unnamed_tpu",
+    "num_cores",
+    "set_strict",
+]
 
 MAX_CORES = 64
 
 _CORES_VARIABLE = "TF_EMBED_VIRTUAL_TPU"
+_NAME_VARIABLE = "TPU_NAME"
 _LOCAL_NAME = "local"
 _FAILED_PRECONDITION = 9
 
@@ -49,11 +59,16 @@ def enable(num_cores: int, *, strict: bool = False) -> None:
       strict: warn, once and by name, of what a real TPU would refuse.
 
     Raises:
+      TypeError: `num_cores` is no integer.
       ValueError: `num_cores` is out of range.
       RuntimeError: TensorFlow's context has started (an op has run, or devices
         were listed), or the virtual TPU is on with another number of cores.
     """
     library = _loader.library()
+    try:
+        num_cores = int(operator.index(num_cores))  # True, too, is a number
+    except TypeError:
+        raise TypeError(f"num_cores is {num_cores!r}, must be an integer") from None
     if not 1 <= num_cores <= MAX_CORES:
         raise ValueError(f"num_cores is {num_cores}, must be from 1 to {MAX_CORES}")
     if library.TfEmbedVirtualTpuNumCores() != num_cores and _context_started():
@@ -68,6 +83,7 @@ def enable(num_cores: int, *, strict: bool = False) -> None:
         kind = RuntimeError if code == _FAILED_PRECONDITION else ValueError
         raise kind(message.value.decode())
     os.environ[_CORES_VARIABLE] = str(num_cores)
+    map_unnamed_tpu()
     if strict:
         set_strict(True)
 
@@ -77,21 +93,38 @@ def set_strict(strict: bool) -> None:
     _loader.library().TfEmbedSetVirtualTpuStrict(int(strict))
 
 
+@functools.cache
+def map_unnamed_tpu() -> None:
+    """Makes TPUClusterResolver find the virtual TPU where no TPU is named.
+
+    That is where neither the program nor `TPU_NAME` names one, or the latter
+    says "local": TensorFlow would ask Google Cloud. `enable` calls it, and
+    `import tf_embed` where the environment has switched the virtual TPU on.
+    """
+
+    def is_virtual(tpu: str | None) -> bool:
+        named = tpu or os.environ.get(_NAME_VARIABLE) or _LOCAL_NAME
+        return named == _LOCAL_NAME
+
+    _map_to_virtual(is_virtual)
+
+
+@functools.cache
 def map_tpu_names() -> None:
     """Makes TPUClusterResolver find the virtual TPU under every name.
 
     For programs that hard-code the name of a TPU. `python -m tf_embed.run`
     calls it. Calling it again does nothing.
     """
+    _map_to_virtual(lambda tpu: True)
+
+
+def _map_to_virtual(is_virtual: Callable[[str | None], bool]) -> None:
     resolver = tpu_cluster_resolver.TPUClusterResolver
     original: Callable[..., None] = resolver.__init__
-    if getattr(original, "maps_to_virtual_tpu", False):
-        return
 
     @functools.wraps(original)
     def init(self: Any, tpu: str | None = None, *args: Any, **kwargs: Any) -> None:
-        del tpu
-        original(self, _LOCAL_NAME, *args, **kwargs)
+        original(self, _LOCAL_NAME if is_virtual(tpu) else tpu, *args, **kwargs)
 
-    init.maps_to_virtual_tpu = True  # type: ignore[attr-defined]
     resolver.__init__ = init

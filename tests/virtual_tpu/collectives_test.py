@@ -229,12 +229,34 @@ def test_different_shapes_are_refused_by_name():
         collective(fn, inputs)
 
 
-def test_replica_outside_of_every_group_is_refused():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="is in no group"):
+@pytest.mark.parametrize(
+    "groups, message",
+    [
+        ([[0, 1]], "replica [23] is in no group"),
+        ([[0, 1], [2, 7]], "names replica 7, outside of 0 to 3"),
+        ([[0, 1], [2, -1]], "names replica -1, outside of 0 to 3"),
+        ([[0, 1, 2, 3, 0]], "names replica 0 a second time"),
+        ([[0, 1], [1, 2]], "names replica 1 a second time"),
+    ],
+)
+def test_bad_groups_are_refused(groups, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         collective(
-            lambda x: tpu_ops.cross_replica_sum(x, [[0, 1], [2, 7]]),
-            values(tf.float32, [1]),
+            lambda x: tpu_ops.cross_replica_sum(x, groups), values(tf.float32, [1])
         )
+
+
+@pytest.mark.parametrize("others", [[[3, 2, 1, 0]], [[1, 0], [2, 3]], [[1, 2]]])
+def test_groups_that_differ_between_replicas_are_refused(others):
+    def fn(x):
+        groups = tf.cond(
+            x < 0.5, lambda: tf.constant([[0, 1, 2, 3]]), lambda: tf.constant(others)
+        )
+        return tf.raw_ops.CrossReplicaSum(input=x, group_assignment=groups, name="it")
+
+    message = "it: the replicas disagree about their groups|it: replica . is in no"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        run(fn, per_replica(float))
 
 
 @pytest.mark.parametrize(

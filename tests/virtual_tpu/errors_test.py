@@ -34,6 +34,17 @@ def test_error_in_one_replica_reaches_the_caller():
         run(fn, per_replica(float))
 
 
+@pytest.mark.parametrize("wrap", [lambda fn: fn, tf.function], ids=["", "nested"])
+def test_error_says_where_in_the_program(wrap):
+    def out_of_range(x):
+        return tf.gather([1.0, 2.0], tf.cast(x, tf.int32) + 5)
+
+    line = out_of_range.__code__.co_firstlineno + 1
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        run(wrap(out_of_range), per_replica(float))
+    assert f'errors_test.py", line {line}, in out_of_range' in str(error.value)
+
+
 def test_next_step_after_an_error_is_unharmed():
     def fn(x, limit):
         for i in tf.range(3):

@@ -98,6 +98,8 @@ def test_soft_placement_leaves_to_the_host_what_it_can():
         "    for i in tf.range(3):\n"
         "        y += tf.reduce_sum(tf.fill([n], x[i]))\n"
         "    return y",
+        # Compiles to nothing, with its texts.
+        "tf.debugging.assert_positive(x, message='x is not positive')\n    return x",
         # Bounded by the shape of what it looks at.
         "return tf.reduce_sum(tf.where(x > 0.0))",
     ],

@@ -94,14 +94,18 @@ def cancelled(fn, *args):
     return outcome[0]
 
 
-def run_program(program, *, cores=None, runner=(), timeout=120, **environ):
-    """Runs Python text in a process of its own; returns it."""
+def run_program(program, *, cores=None, runner=(), timeout=120, site=None, **environ):
+    """Runs Python text in a process of its own; returns it.
+
+    `site` is the folder to import tf_embed from, if not that of this process.
+    """
     env = {k: v for k, v in os.environ.items() if not k.startswith("TF_EMBED_")}
     env.update({"TF_CPP_MIN_LOG_LEVEL": "3"}, **environ)
     if cores is not None:
         env["TF_EMBED_VIRTUAL_TPU"] = str(cores)
-    site = os.path.dirname(os.path.dirname(os.path.abspath(tf_embed.__file__)))
-    env["PYTHONPATH"] = os.pathsep.join([site, env.get("PYTHONPATH", "")])
+    here = os.path.dirname(os.path.dirname(os.path.abspath(tf_embed.__file__)))
+    path = [str(site or here), env.get("PYTHONPATH", "")]
+    env["PYTHONPATH"] = os.pathsep.join(path)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "program.py")
         with open(path, "w") as file:

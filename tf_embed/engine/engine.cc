@@ -342,8 +342,7 @@ Status EngineImpl::CheckGradients(Span<const float* const> gradients,
     }
     Status status = optimizer->CanUpdate();
     if (status.ok()) {
-      status =
-          optimizer->CheckLearningRate(LearningRateOf(t, learning_rates));
+      status = optimizer->CheckLearningRate(LearningRateOf(t, learning_rates));
     }
     if (!status.ok()) {
       return Status(status.code(), StrCat("Table '", config_.tables[t].name,

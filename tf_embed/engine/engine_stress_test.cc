@@ -126,12 +126,14 @@ TEST(EngineStressTest, ShutdownAtAnyTimeEndsEveryThread) {
       threads.emplace_back([&, core] {
         SerialExecutor executor;
         while (EnqueueDense(*engine, core, {0}).ok()) {
-          const StatusOr<ReceivedBatches> batches = Receive(*engine, CoreRange{core, 1});
+          const StatusOr<ReceivedBatches> batches =
+              Receive(*engine, CoreRange{core, 1});
           if (!batches.ok()) return;
           float value = 0;
           float* output = &value;
           if (!engine->Lookup(*batches, {&output, 1}, executor).ok()) return;
-          if (!SendGradients(*engine, CoreRange{core, 1}, {{1}}, {}, executor).ok()) {
+          if (!SendGradients(*engine, CoreRange{core, 1}, {{1}}, {}, executor)
+                   .ok()) {
             return;
           }
         }

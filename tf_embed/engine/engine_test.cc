@@ -112,13 +112,15 @@ TEST_F(EngineTest, CoresOutsideTheConfigAreRefused) {
   const auto engine = MakeEngine(OneTable(4, 2, 1, 2));
   ExpectStatus(EnqueueDense(*engine, 2, {1}), StatusCode::kInvalidArgument,
                "Core 2 is outside [0, 2).");
-  ExpectStatus(Receive(*engine, CoreRange{2, 1}).status(), StatusCode::kInvalidArgument,
-               "Core 2 is outside [0, 2).");
-  ExpectStatus(Receive(*engine, CoreRange{1, 2}).status(), StatusCode::kInvalidArgument,
-               "2 cores from core 1 on are not in [0, 2).");
-  ExpectStatus(Receive(*engine, CoreRange{1, std::numeric_limits<int>::max()}).status(),
+  ExpectStatus(Receive(*engine, CoreRange{2, 1}).status(),
+               StatusCode::kInvalidArgument, "Core 2 is outside [0, 2).");
+  ExpectStatus(Receive(*engine, CoreRange{1, 2}).status(),
                StatusCode::kInvalidArgument,
-               "2147483647 cores from core 1 on are not in [0, 2).");
+               "2 cores from core 1 on are not in [0, 2).");
+  ExpectStatus(
+      Receive(*engine, CoreRange{1, std::numeric_limits<int>::max()}).status(),
+      StatusCode::kInvalidArgument,
+      "2147483647 cores from core 1 on are not in [0, 2).");
   ExpectStatus(SendOn(*engine, -3, {0, 0}), StatusCode::kInvalidArgument,
                "Core -3 is outside [0, 2).");
 }
@@ -181,13 +183,15 @@ TEST_F(EngineTest, SendOfGivenBatches) {
   ExpectStatus(SendOn(*engine, 1, {1}, &batch), StatusCode::kInvalidArgument,
                "The batch was received on core 0, but its gradients are sent "
                "on core 1.");
-  ExpectStatus(SendGradients(*engine, CoreRange{0, 2}, {{1, 1}}, {}, executor_, &batch),
-               StatusCode::kInvalidArgument,
-               "Gradients of 2 cores for 1 received batches.");
+  ExpectStatus(
+      SendGradients(*engine, CoreRange{0, 2}, {{1, 1}}, {}, executor_, &batch),
+      StatusCode::kInvalidArgument,
+      "Gradients of 2 cores for 1 received batches.");
   EXPECT_TRUE(SendOn(*engine, 0, {1}, &batch).ok());
-  ExpectStatus(SendOn(*engine, 0, {1}, &batch), StatusCode::kFailedPrecondition,
-               "The gradients of step 0 of core 0 were sent already, or the batch "
-               "was discarded.");
+  ExpectStatus(
+      SendOn(*engine, 0, {1}, &batch), StatusCode::kFailedPrecondition,
+      "The gradients of step 0 of core 0 were sent already, or the batch "
+      "was discarded.");
   const auto other = MakeEngine(OneTable(4, 1, 1, 2));
   const std::string foreign =
       "The batch was received from another TPU embedding engine than the "
@@ -335,20 +339,22 @@ TEST_F(EngineTest, CancellationFreesThoseBehind) {
 
 TEST_F(EngineTest, TimeoutNamesWhatIsMissing) {
   const auto engine = MakeEngine(OneTable(4, 1, 1, 2));
-  ExpectStatus(
-      StartReceive(*engine, CoreRange{1, 1}, milliseconds(1)).result.get().status(),
-      StatusCode::kDeadlineExceeded,
-      "Waiting for a batch of ids took too long: core 1 has no "
-      "enqueued batch.");
+  ExpectStatus(StartReceive(*engine, CoreRange{1, 1}, milliseconds(1))
+                   .result.get()
+                   .status(),
+               StatusCode::kDeadlineExceeded,
+               "Waiting for a batch of ids took too long: core 1 has no "
+               "enqueued batch.");
   Begin(*engine, 0, {0});
   Begin(*engine, 1, {0});
   EXPECT_TRUE(SendOn(*engine, 0, {1}).ok());
   ASSERT_TRUE(EnqueueDense(*engine, 0, {0}).ok());
-  ExpectStatus(
-      StartReceive(*engine, CoreRange{0, 1}, milliseconds(1)).result.get().status(),
-      StatusCode::kDeadlineExceeded,
-      "Waiting for a batch of ids took too long: core 1 has not sent "
-      "the gradients of step 0.");
+  ExpectStatus(StartReceive(*engine, CoreRange{0, 1}, milliseconds(1))
+                   .result.get()
+                   .status(),
+               StatusCode::kDeadlineExceeded,
+               "Waiting for a batch of ids took too long: core 1 has not sent "
+               "the gradients of step 0.");
 }
 
 TEST_F(EngineTest, TimeoutsDoNotFireOnceServed) {
@@ -435,10 +441,11 @@ TEST_F(EngineTest, SpmdHandlesCoresInOneGo) {
   const ReceivedBatches right = *Receive(*engine, CoreRange{2, 2});
   EXPECT_EQ(LookUp(*engine, right, executor_)[0], (Matrix{12, 10, 13, 10}));
   EXPECT_TRUE(
-      SendGradients(*engine, CoreRange{0, 2}, {{1, 2, 3, 4}}, {}, executor_).ok());
-  EXPECT_TRUE(
-      SendGradients(*engine, CoreRange{2, 2}, {{5, 6, 7, 8}}, {}, executor_, &right)
+      SendGradients(*engine, CoreRange{0, 2}, {{1, 2, 3, 4}}, {}, executor_)
           .ok());
+  EXPECT_TRUE(SendGradients(*engine, CoreRange{2, 2}, {{5, 6, 7, 8}}, {},
+                            executor_, &right)
+                  .ok());
   EXPECT_EQ(RetrieveTable(*engine, 0)[0],
             (Matrix{10 - 1 - 2 - 4 - 6 - 8, 11 - 3, 12 - 5, 13 - 7}));
 }
@@ -449,8 +456,10 @@ TEST_F(EngineTest, LearningRatesOfTheLastSendCount) {
   const auto engine = MakeEngine(config);
   Begin(*engine, 0, {0});
   Begin(*engine, 1, {0});
-  EXPECT_TRUE(SendGradients(*engine, CoreRange{1, 1}, {{1}}, {100}, executor_).ok());
-  EXPECT_TRUE(SendGradients(*engine, CoreRange{0, 1}, {{1}}, {0.5}, executor_).ok());
+  EXPECT_TRUE(
+      SendGradients(*engine, CoreRange{1, 1}, {{1}}, {100}, executor_).ok());
+  EXPECT_TRUE(
+      SendGradients(*engine, CoreRange{0, 1}, {{1}}, {0.5}, executor_).ok());
   EXPECT_EQ(Row0(*engine), -1);
 }
 
@@ -462,8 +471,8 @@ TEST_F(EngineTest, GradientsAreKeptUntilTheStepIsComplete) {
   const float* pointer = gradient.get();
   std::weak_ptr<float> watch = gradient;
   ASSERT_TRUE(engine
-                  ->Send(CoreRange{0, 1}, {&pointer, 1}, std::move(gradient), {},
-                         nullptr, executor_)
+                  ->Send(CoreRange{0, 1}, {&pointer, 1}, std::move(gradient),
+                         {}, nullptr, executor_)
                   .ok());
   EXPECT_FALSE(watch.expired());
   ASSERT_TRUE(SendOn(*engine, 1, {1}).ok());
@@ -793,9 +802,8 @@ TEST_F(EngineTest, DiscardedStepsAreAppliedOnNoCore) {
         LookUp(*engine, *batches, executor_);
       }
       for (const int core : senders) {
-        ASSERT_TRUE(SendGradients(*engine, CoreRange{core}, {{1}}, {},
-                                  executor_)
-                        .ok());
+        ASSERT_TRUE(
+            SendGradients(*engine, CoreRange{core}, {{1}}, {}, executor_).ok());
       }
     };
     step({0, 1});

@@ -167,8 +167,9 @@ class Trainer {
     }
     std::shuffle(order.begin(), order.end(), random_);
     for (const int core : order) {
-      const Status status = SendGradients(
-          *engine_, CoreRange{core, 1}, inputs[core].gradients, rates, executor);
+      const Status status =
+          SendGradients(*engine_, CoreRange{core, 1}, inputs[core].gradients,
+                        rates, executor);
       ASSERT_TRUE(status.ok()) << status.message();
     }
     CheckUpdate(inputs, rates, before, Tables());
