@@ -88,6 +88,25 @@ def test_LookupCompilesForEveryGeneration(tpu_compiler, rows, dim, regular):
         assert cost.ok, f"{topology}: {cost.error}"
 
 
+@pytest.mark.parametrize("combiner", ["sum", "mean", "sqrtn"])
+def test_GradientsCompileForEveryGeneration(tpu_compiler, combiner):
+    table = tf.Variable(tf.zeros([30_000, 64]))
+
+    def gradients(ids, weights):
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            feature = _ours(table, ids, weights)
+            feature.combiner = combiner
+            activations = fused_lookup([feature])[0]
+        slices, of_weights = tape.gradient(activations, [table, weights])
+        return slices.indices, slices.values, of_weights
+
+    costs = xla.tpu_costs(gradients, _IDS, _WEIGHTS)
+    assert len(costs) == 6
+    for topology, cost in costs.items():
+        assert cost.ok, f"{topology}: {cost.error}"
+
+
 @pytest.mark.parametrize(
     "rows, dim",
     [(500, 4), (500, 128), (4000, 128)],
