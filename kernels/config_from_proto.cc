@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "tensorflow/core/protobuf/tpu/optimization_parameters.pb.h"
 #include "tensorflow/core/protobuf/tpu/tpu_embedding_configuration.pb.h"
 
@@ -192,11 +194,6 @@ Mode ModeFromProto(tpu::TPUEmbeddingConfiguration::Mode mode) {
 // no release knows, 2^29 - 1, with value 1.
 constexpr char kFeaturesAreDerived[] = "\xf8\xff\xff\xff\x0f\x01";
 
-bool EndsWith(const std::string& text, const std::string& end) {
-  return text.size() >= end.size() &&
-         text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 }  // namespace
 
 StatusOr<tpu::TPUEmbeddingConfiguration> ParseConfigProto(
@@ -289,16 +286,14 @@ std::string SerializePopulated(const EngineConfig& populated,
 
 StatusOr<tpu::TPUEmbeddingConfiguration> ParseUnpopulated(
     const std::string& serialized) {
-  const std::string derived = kFeaturesAreDerived;
-  if (EndsWith(serialized, derived)) {
-    TF_EMBED_ASSIGN_OR_RETURN(tpu::TPUEmbeddingConfiguration proto,
-                              ParseConfigProto(serialized.substr(
-                                  0, serialized.size() - derived.size())));
+  absl::string_view fields = serialized;
+  const bool derived = absl::ConsumeSuffix(&fields, kFeaturesAreDerived);
+  TF_EMBED_ASSIGN_OR_RETURN(tpu::TPUEmbeddingConfiguration proto,
+                            ParseConfigProto(std::string(fields)));
+  if (derived) {
     proto.clear_feature_descriptor();
     return proto;
   }
-  TF_EMBED_ASSIGN_OR_RETURN(tpu::TPUEmbeddingConfiguration proto,
-                            ParseConfigProto(serialized));
   if (proto.feature_descriptor_size() > 0 &&
       proto.batch_size_per_tensor_core() > 0) {
     proto.clear_batch_size_per_tensor_core();

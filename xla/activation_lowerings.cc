@@ -28,8 +28,8 @@ class TPUEmbeddingActivationsLowering : public XlaOpKernel {
 };
 
 const LoweringTable lowerings({
-    {"RecvTPUEmbeddingActivations", CreateEngineOpLowering<kRecv>},
-    {"SendTPUEmbeddingGradients", CreateEngineOpLowering<kSend>},
+    EngineOpEntry<kRecv>("RecvTPUEmbeddingActivations"),
+    EngineOpEntry<kSend>("SendTPUEmbeddingGradients"),
     {"TPUEmbeddingActivations",
      CreateLowering<TPUEmbeddingActivationsLowering>},
 });

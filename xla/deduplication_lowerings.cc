@@ -217,15 +217,12 @@ class MergeDedupDataLowering : public DedupDataTensorsLowering {
 
 // The V2 forms have three attributes more, which describe a TPU's memory.
 const LoweringTable lowerings({
-    {"XlaRecvTPUEmbeddingDeduplicationData", CreateEngineOpLowering<kRecvData>},
-    {"XlaRecvTPUEmbeddingDeduplicationDataV2",
-     CreateEngineOpLowering<kRecvData>},
-    {"XlaRecvTPUEmbeddingActivations",
-     CreateEngineOpLowering<kRecvActivations>},
-    {"XlaRecvTPUEmbeddingActivationsV2",
-     CreateEngineOpLowering<kRecvActivations>},
-    {"XlaSendTPUEmbeddingGradients", CreateEngineOpLowering<kSendGradients>},
-    {"XlaSendTPUEmbeddingGradientsV2", CreateEngineOpLowering<kSendGradients>},
+    EngineOpEntry<kRecvData>("XlaRecvTPUEmbeddingDeduplicationData"),
+    EngineOpEntry<kRecvData>("XlaRecvTPUEmbeddingDeduplicationDataV2"),
+    EngineOpEntry<kRecvActivations>("XlaRecvTPUEmbeddingActivations"),
+    EngineOpEntry<kRecvActivations>("XlaRecvTPUEmbeddingActivationsV2"),
+    EngineOpEntry<kSendGradients>("XlaSendTPUEmbeddingGradients"),
+    EngineOpEntry<kSendGradients>("XlaSendTPUEmbeddingGradientsV2"),
     {"ComputeDedupDataSize", CreateLowering<ComputeDedupDataSizeLowering>},
     {"ComputeDedupDataSizeV2", CreateLowering<ComputeDedupDataSizeLowering>},
     {"ComputeDedupDataTupleMask",

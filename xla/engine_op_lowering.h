@@ -11,6 +11,7 @@
 #include "xla/engine_call_builder.h"
 #include "xla/hlo/builder/xla_builder.h"
 #include "xla/libtpu_computations.h"
+#include "xla/lowering_registration.h"
 
 namespace tf_embed {
 
@@ -55,9 +56,12 @@ class EngineOpLowering : public tensorflow::XlaOpKernel {
 
 // For a LoweringTable.
 template <const EngineOp& kOp>
-tensorflow::OpKernel* CreateEngineOpLowering(
-    tensorflow::OpKernelConstruction* ctx) {
-  return new EngineOpLowering(ctx, kOp);
+LoweringEntry EngineOpEntry(const char* name) {
+  const auto create =
+      [](tensorflow::OpKernelConstruction* ctx) -> tensorflow::OpKernel* {
+    return new EngineOpLowering(ctx, kOp);
+  };
+  return {name, create, /*constant_inputs=*/{}, /*calls_engine=*/true};
 }
 
 }  // namespace tf_embed

@@ -16,6 +16,7 @@ struct LoweringEntry {
   tensorflow::OpKernel* (*create)(tensorflow::OpKernelConstruction*);
   // Inputs whose values must be known when the program is compiled.
   std::vector<std::string> constant_inputs = {};
+  bool calls_engine = false;
 };
 
 template <typename Kernel>
@@ -30,6 +31,9 @@ class LoweringTable {
  public:
   explicit LoweringTable(const std::vector<LoweringEntry>& entries);
 };
+
+// Whether the entry of an op in some table says so.
+bool CallsEngine(const std::string& op);
 
 }  // namespace tf_embed
 

@@ -71,20 +71,6 @@ const LoweringTable lowerings({
     {"TfEmbed>InSequence", CreateLowering<InSequenceLowering>},
 });
 
-bool CallsEngine(const std::string& op) {
-  static const auto* ops = new std::set<std::string>{
-      "RecvTPUEmbeddingActivations",
-      "SendTPUEmbeddingGradients",
-      "XlaRecvTPUEmbeddingDeduplicationData",
-      "XlaRecvTPUEmbeddingDeduplicationDataV2",
-      "XlaRecvTPUEmbeddingActivations",
-      "XlaRecvTPUEmbeddingActivationsV2",
-      "XlaSendTPUEmbeddingGradients",
-      "XlaSendTPUEmbeddingGradientsV2",
-  };
-  return ops->count(op) > 0;
-}
-
 // The functions that a node calls.
 template <typename Attributes>
 std::vector<NameAttrList> FunctionsOf(const Attributes& attributes) {
