@@ -62,8 +62,7 @@ class ComputeDedupDataSizeLowering : public DedupDataFormLowering {
   using DedupDataFormLowering::DedupDataFormLowering;
 
   void Compile(XlaOpKernelContext* ctx) override {
-    OP_REQUIRES_VALUE(const LoweringTarget target, ctx,
-                      FindLoweringTarget(ctx));
+    OP_REQUIRES_VALUE(const LoweringTarget target, ctx, FindEngine(ctx));
     int32_t size = num_integers();
     if (target == LoweringTarget::kTpu) {
       OP_REQUIRES_VALUE(size, ctx, libtpu().DedupDataSize());
@@ -77,8 +76,7 @@ class ComputeDedupDataTupleMaskLowering : public DedupDataFormLowering {
   using DedupDataFormLowering::DedupDataFormLowering;
 
   void Compile(XlaOpKernelContext* ctx) override {
-    OP_REQUIRES_VALUE(const LoweringTarget target, ctx,
-                      FindLoweringTarget(ctx));
+    OP_REQUIRES_VALUE(const LoweringTarget target, ctx, FindEngine(ctx));
     if (target == LoweringTarget::kTpu) {
       OP_REQUIRES_VALUE(const xla::XlaComputation mask, ctx,
                         libtpu().DedupDataTupleMask());
@@ -101,8 +99,7 @@ class DedupDataTensorsLowering : public XlaOpKernel {
   }
 
   void Compile(XlaOpKernelContext* ctx) override {
-    OP_REQUIRES_VALUE(const LoweringTarget target, ctx,
-                      FindLoweringTarget(ctx));
+    OP_REQUIRES_VALUE(const LoweringTarget target, ctx, FindEngine(ctx));
     if (target == LoweringTarget::kCpu) {
       CompileTicket(ctx);
       return;

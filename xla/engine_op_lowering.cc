@@ -46,7 +46,7 @@ EngineOpLowering::EngineOpLowering(OpKernelConstruction* ctx,
 }
 
 void EngineOpLowering::Compile(XlaOpKernelContext* ctx) {
-  OP_REQUIRES_VALUE(const LoweringTarget target, ctx, FindLoweringTarget(ctx));
+  OP_REQUIRES_VALUE(const LoweringTarget target, ctx, FindEngine(ctx));
   OP_REQUIRES_VALUE(Inputs inputs, ctx, ReadInputs(ctx));
   OP_REQUIRES_VALUE(const std::vector<xla::XlaOp> outputs, ctx,
                     target == LoweringTarget::kTpu

@@ -46,6 +46,8 @@ struct Placement {
   int64_t ids_a_position = 0;  // as in FusedContributions
   xla::XlaOp positions;        // S32 [N]
   xla::XlaOp kept;             // PRED [N]
+  // S32 [P + 1], where the entries of one position follow those of the other.
+  xla::XlaOp splits;
 };
 
 // Column `axis` of indices [N, rank], as a vector.
@@ -238,6 +240,7 @@ absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
   const xla::XlaOp row = PrefixSum(marks, num_ids);
   placement.positions = row;
   placement.kept = InRange(row, rows);
+  placement.splits = splits;
   if (sequence) {
     const int64_t length = feature.spec.sequence_length;
     placement.position_shape.push_back(length);
@@ -248,6 +251,28 @@ absl::StatusOr<Placement> PlaceRagged(XlaOpKernelContext* ctx,
         xla::Add(xla::Mul(row, Constant(builder, length)), place);
   }
   return placement;
+}
+
+// Puts the entries of each position side by side.
+void GroupByPosition(const Placement& placement, FusedContributions* ids) {
+  const int64_t num_ids = ids->num_ids;
+  const int64_t count = ids->num_positions;
+  xla::XlaBuilder* builder = ids->ids.builder();
+  ids->segments.count = count;
+  if (placement.splits.valid()) {
+    const xla::XlaOp splits =
+        xla::Clamp(xla::ScalarLike(placement.splits, 0), placement.splits,
+                   xla::ScalarLike(placement.splits, num_ids));
+    ids->segments.begins = xla::SliceInDim(splits, 0, count, 1, 0);
+    ids->segments.ends = xla::SliceInDim(splits, 1, count + 1, 1, 0);
+    return;
+  }
+  ids->order = SortStably(ids->positions, num_ids).places;
+  const xla::XlaOp sizes =
+      ScatterAdd(xla::Broadcast(Constant(builder, 0), {count}), ids->positions,
+                 xla::Broadcast(Constant(builder, 1), {num_ids}));
+  ids->segments.ends = PrefixSum(sizes, count);
+  ids->segments.begins = xla::Sub(ids->segments.ends, sizes);
 }
 
 // 1 / total, and 0 where total is 0: the position is then 0.
@@ -279,10 +304,45 @@ xla::XlaOp FusedContributions::ZeroWhereLeftOut(xla::XlaOp rows,
                      xla::ZerosLike(rows));
 }
 
+namespace {
+
+// How the values of a position are added up, if not by a scatter.
+bool SumsRuns(const FusedContributions& ids) {
+  return ids.ids_a_position > 0 && ids.target != LoweringTarget::kTpu;
+}
+
+bool SumsSegments(const FusedContributions& ids) {
+  return ids.segments.begins.valid();
+}
+
+}  // namespace
+
+xla::XlaOp FusedContributions::Sums(xla::XlaOp values, int64_t dim) const {
+  if (SumsRuns(*this)) {
+    return SumRuns(ZeroWhereLeftOut(values, dim), num_positions, ids_a_position,
+                   dim);
+  }
+  if (SumsSegments(*this)) {
+    values = ZeroWhereLeftOut(values, dim);
+    if (order.valid()) values = Gather(values, order);
+    return SumSegments(values, num_ids, dim, segments);
+  }
+  return ScatterAdd(Zeros(values.builder(), {num_positions, dim}), positions,
+                    values);
+}
+
+xla::XlaOp FusedContributions::Sums(xla::XlaOp values) const {
+  if (SumsRuns(*this) || SumsSegments(*this)) {
+    return xla::Reshape(Sums(xla::Reshape(values, {num_ids, 1}), 1),
+                        {num_positions});
+  }
+  return ScatterAdd(Zeros(values.builder(), {num_positions}), positions,
+                    values);
+}
+
 xla::XlaOp FusedContributions::WeightedSums(xla::XlaOp rows,
                                             int64_t dim) const {
-  return ScatterAdd(Zeros(rows.builder(), {num_positions, dim}), positions,
-                    xla::Mul(rows, weights, {0}));
+  return Sums(xla::Mul(rows, weights, {0}), dim);
 }
 
 absl::StatusOr<FusedContributions> LowerContributions(
@@ -373,12 +433,16 @@ absl::StatusOr<FusedContributions> LowerContributions(
   result.weights =
       xla::Select(placement.kept, weights, xla::ZerosLike(weights));
 
+  result.target = FindLoweringTarget(ctx);
+  if (result.target == LoweringTarget::kGpu && Combines(form) &&
+      result.ids_a_position == 0) {
+    GroupByPosition(placement, &result);
+  }
   if (Combines(form) && combiner != Combiner::kSum) {
     const bool mean = combiner == Combiner::kMean;
     const xla::XlaOp terms =
         mean ? result.weights : xla::Mul(result.weights, result.weights);
-    xla::XlaOp total = ScatterAdd(Zeros(builder, {result.num_positions}),
-                                  result.positions, terms);
+    xla::XlaOp total = result.Sums(terms);
     if (!mean) total = xla::Sqrt(total);
     result.scales = ReciprocalOrZero(total);
   }

@@ -10,6 +10,8 @@
 #include "tensorflow/compiler/tf2xla/xla_op_kernel.h"
 #include "tensorflow/core/framework/tensor_shape.h"
 #include "xla/hlo/builder/xla_builder.h"
+#include "xla/lowering_target.h"
+#include "xla/segment_sums.h"
 
 namespace tf_embed {
 
@@ -31,6 +33,11 @@ struct FusedContributions {
   xla::XlaOp weights;    // F32 [N], 0 where the id is left out
   // F32 [P] of mean and sqrtn, by which sums are multiplied; else not valid.
   xla::XlaOp scales;
+  LoweringTarget target = LoweringTarget::kCpu;
+  // For a GPU, where positions combine their ids and ids_a_position is 0: the
+  // entries of each position, in `order` (S32 [N]; not valid: as they are).
+  Segments segments;
+  xla::XlaOp order;
 
   // Weight times scale of each id, [N].
   xla::XlaOp Coefficients() const;
@@ -41,6 +48,11 @@ struct FusedContributions {
   // `rows` [N, dim] with zeros for ids that are left out. (A product with their
   // weight, 0, would let infinity through.)
   xla::XlaOp ZeroWhereLeftOut(xla::XlaOp rows, int64_t dim) const;
+
+  // The sums by position, [P, dim], of `values` [N, dim] of the ids.
+  xla::XlaOp Sums(xla::XlaOp values, int64_t dim) const;
+  // The same of a number for each id, [N]: [P].
+  xla::XlaOp Sums(xla::XlaOp values) const;
 
   // The sum of weight * row over the ids of each position, [P, dim], of the row
   // of each id: `rows` [N, dim].

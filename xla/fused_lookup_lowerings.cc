@@ -63,12 +63,14 @@ struct Table {
   TensorShape shape;  // of what is stored
   RowFormat format = RowFormat::kFloat32;
   int64_t dim = 0;
-  bool on_tpu = false;
+  LoweringTarget target = LoweringTarget::kCpu;
 
   int64_t num_rows() const { return shape.dim_size(0); }
   // Whether it is read as is best on a TPU; rows of fewer bits are read alike
   // everywhere.
-  bool as_on_tpu() const { return on_tpu && format == RowFormat::kFloat32; }
+  bool as_on_tpu() const {
+    return target == LoweringTarget::kTpu && format == RowFormat::kFloat32;
+  }
 };
 
 // Columns [begin, end) of `rows` [N, ...].
@@ -131,7 +133,8 @@ xla::XlaOp WeightedSums(const Table& table, FusedContributions ids) {
   if (ids.ids_a_position == 1) {
     return ids.ZeroWhereLeftOut(xla::Mul(rows, ids.weights, {0}), table.dim);
   }
-  if (table.num_rows() > kRowsPerIdToGatherRows * ids.num_ids) {
+  if (table.target == LoweringTarget::kTpu &&
+      table.num_rows() > kRowsPerIdToGatherRows * ids.num_ids) {
     rows = xla::OptimizationBarrier(rows);
   }
   return ids.WeightedSums(rows, table.dim);
@@ -166,7 +169,7 @@ class FusedEmbeddingLookupLowering : public XlaOpKernel {
       Table& table = tables[t];
       table.format = formats_[t];
       table.dim = features_.table_dim(t);
-      table.on_tpu = LowersForTpu(ctx);
+      table.target = FindLoweringTarget(ctx);
       OP_REQUIRES_VALUE(
           table.rows, ctx,
           ReadTable(ctx, t, table.format, table.dim, &table.shape));
@@ -268,9 +271,8 @@ xla::XlaOp WeightGradients(const FusedContributions& ids, Combiner combiner,
   const xla::XlaOp zeros = Zeros(builder, {ids.num_ids});
   const xla::XlaOp dots = xla::Select(ids.kept, products, zeros);
   if (!ids.scales.valid()) return dots;
-  const xla::XlaOp means = xla::Mul(
-      ids.scales, ScatterAdd(Zeros(builder, {ids.num_positions}), ids.positions,
-                             xla::Mul(ids.weights, dots)));
+  const xla::XlaOp means =
+      xla::Mul(ids.scales, ids.Sums(xla::Mul(ids.weights, dots)));
   const xla::XlaOp scales = Gather(ids.scales, ids.positions);
   xla::XlaOp shares = Gather(means, ids.positions);
   if (combiner == Combiner::kSqrtn) {

@@ -21,6 +21,7 @@
 #include "xla/lowering_registration.h"
 #include "xla/lowering_target.h"
 #include "xla/optimizer_lowering.h"
+#include "xla/segment_sums.h"
 
 namespace tf_embed {
 namespace {
@@ -34,6 +35,11 @@ using ::tensorflow::XlaOpKernelContext;
 // to pass over the whole table than to gather and scatter the unique rows:
 // docs/xla.md.
 constexpr int64_t kRowsPerIdToPassOver = 10;
+
+bool PassesOver(LoweringTarget target, int64_t num_rows, int64_t num_ids) {
+  return target != LoweringTarget::kGpu &&
+         num_rows <= kRowsPerIdToPassOver * num_ids;
+}
 
 // All that points into one table, in the order in which it is added up.
 struct TableGradients {
@@ -67,21 +73,29 @@ struct SortedGradients {
 };
 
 SortedGradients Sort(xla::XlaBuilder* builder, const TableGradients& table,
-                     int64_t dim) {
+                     LoweringTarget target, int64_t dim) {
   if (table.num_ids == 0) {
     return {xla::Broadcast(xla::ConstantR0<int32_t>(builder, 0), {0}),
             Zeros(builder, {0, dim})};
   }
+  const xla::XlaOp ids = xla::ConcatInDim(builder, table.ids, 0);
+  const xla::XlaOp sources = xla::ConcatInDim(builder, table.sources, 0);
+  const xla::XlaOp coefficients =
+      xla::ConcatInDim(builder, table.coefficients, 0);
+  const xla::XlaOp gradients = xla::ConcatInDim(builder, table.gradients, 0);
+  if (target != LoweringTarget::kTpu) {
+    const SortedKeys sorted = SortStably(ids, table.num_ids);
+    return {sorted.keys,
+            xla::Mul(Gather(gradients, Gather(sources, sorted.places)),
+                     Gather(coefficients, sorted.places), {0})};
+  }
   const xla::XlaOp sorted = xla::Sort(
-      {xla::ConcatInDim(builder, table.ids, 0),
-       xla::ConcatInDim(builder, table.sources, 0),
-       xla::ConcatInDim(builder, table.coefficients, 0)},
+      {ids, sources, coefficients},
       xla::CreateScalarLtComputation({xla::S32, xla::S32, xla::F32}, builder),
       /*dimension=*/0, /*is_stable=*/true);
-  const xla::XlaOp rows = Gather(xla::ConcatInDim(builder, table.gradients, 0),
-                                 xla::GetTupleElement(sorted, 1));
   return {xla::GetTupleElement(sorted, 0),
-          xla::Mul(rows, xla::GetTupleElement(sorted, 2), {0})};
+          xla::Mul(Gather(gradients, xla::GetTupleElement(sorted, 1)),
+                   xla::GetTupleElement(sorted, 2), {0})};
 }
 
 xla::XlaOp Transposed(xla::XlaOp matrix) {
@@ -104,6 +118,71 @@ OptimizerRows Each(xla::XlaOp (*change)(xla::XlaOp), OptimizerRows rows) {
   return rows;
 }
 
+// The gradients of each row, added up. Places behind the last row are for
+// others: each points behind the table, to another place, so that the rows are
+// sorted and unique to the last one.
+struct UniqueGradients {
+  xla::XlaOp rows;  // S32 [N]
+  xla::XlaOp sums;  // F32 [N, D]
+};
+
+UniqueGradients SumsOfUniqueRows(const SortedGradients& gradients,
+                                 LoweringTarget target, int64_t num_rows,
+                                 int64_t dim, int64_t num_ids) {
+  xla::XlaBuilder* builder = gradients.ids.builder();
+  // Unique id u is that of all entries whose segment is u.
+  const xla::XlaOp differs =
+      xla::Ne(xla::SliceInDim(gradients.ids, 1, num_ids, 1, 0),
+              xla::SliceInDim(gradients.ids, 0, num_ids - 1, 1, 0));
+  const xla::XlaOp zero = xla::ConstantR0<int32_t>(builder, 0);
+  const xla::XlaOp segments = PrefixSum(
+      xla::PadInDim(xla::ConvertElementType(differs, xla::S32), zero, 0, 1, 0),
+      num_ids);
+  const ScatterHints sorted{/*sorted=*/true, /*unique=*/false};
+  const xla::XlaOp places = Positions(builder, num_ids);
+  const xla::XlaOp behind = xla::Add(
+      places,
+      xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(num_rows)));
+  UniqueGradients unique;
+  unique.rows = ScatterSet(behind, segments, gradients.ids, sorted);
+  if (target != LoweringTarget::kGpu) {
+    unique.sums = ScatterAdd(Zeros(builder, {num_ids, dim}), segments,
+                             gradients.rows, sorted);
+    return unique;
+  }
+  // The first entry of each segment says where it begins.
+  const xla::XlaOp end =
+      xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(num_ids));
+  const xla::XlaOp ends = xla::Broadcast(end, {num_ids});
+  const xla::XlaOp is_first =
+      xla::PadInDim(differs, xla::ConstantR0<bool>(builder, true), 0, 1, 0);
+  Segments of_rows;
+  of_rows.count = num_ids;
+  of_rows.begins =
+      ScatterSet(ends, xla::Select(is_first, segments, ends), places);
+  of_rows.ends = xla::PadInDim(
+      xla::SliceInDim(of_rows.begins, 1, num_ids, 1, 0), end, 0, 0, 1);
+  unique.sums = SumSegments(gradients.rows, num_ids, dim, of_rows);
+  return unique;
+}
+
+constexpr ScatterHints kUniqueRows{/*sorted=*/true, /*unique=*/true};
+
+// The sum of the gradients of each row of the table, [V, D].
+xla::XlaOp SumsOfAllRows(const SortedGradients& gradients,
+                         LoweringTarget target, int64_t num_rows, int64_t dim,
+                         int64_t num_ids) {
+  const xla::XlaOp zeros = Zeros(gradients.ids.builder(), {num_rows, dim});
+  if (target != LoweringTarget::kGpu) {
+    return ScatterAdd(zeros, gradients.ids, gradients.rows,
+                      {/*sorted=*/true, /*unique=*/false});
+  }
+  if (num_ids == 0) return zeros;
+  const UniqueGradients unique =
+      SumsOfUniqueRows(gradients, target, num_rows, dim, num_ids);
+  return ScatterSet(zeros, unique.rows, unique.sums, kUniqueRows);
+}
+
 // Every row of the table goes through the formula; those without an id keep
 // what they had, unless the optimizer wants it otherwise.
 //   by_columns: let the sums be brought into the order of a table that is
@@ -112,12 +191,10 @@ OptimizerRows Each(xla::XlaOp (*change)(xla::XlaOp), OptimizerRows rows) {
 OptimizerRows PassOverTable(const OptimizerConfig& optimizer, bool all_rows,
                             bool by_columns, xla::XlaOp learning_rate,
                             const SortedGradients& gradients,
-                            OptimizerRows table, int64_t num_rows, int64_t dim,
-                            int64_t num_ids) {
+                            OptimizerRows table, LoweringTarget target,
+                            int64_t num_rows, int64_t dim, int64_t num_ids) {
   xla::XlaBuilder* builder = gradients.ids.builder();
-  const ScatterHints sorted{/*sorted=*/true, /*unique=*/false};
-  xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_rows, dim}), gradients.ids,
-                               gradients.rows, sorted);
+  xla::XlaOp sums = SumsOfAllRows(gradients, target, num_rows, dim, num_ids);
   if (by_columns) {
     sums = ColumnsAsRows(sums);
     table = Each(ColumnsAsRows, table);
@@ -127,7 +204,7 @@ OptimizerRows PassOverTable(const OptimizerConfig& optimizer, bool all_rows,
     const xla::XlaOp counts = ScatterAdd(
         Zeros(builder, {num_rows}), gradients.ids,
         xla::Broadcast(xla::ConstantR0<float>(builder, 1.0f), {num_ids}),
-        sorted);
+        {/*sorted=*/true, /*unique=*/false});
     const xla::XlaOp touched = xla::Gt(counts, xla::ScalarLike(counts, 0.0f));
     const xla::XlaOp everywhere =
         by_columns ? xla::BroadcastInDim(touched, {dim, num_rows}, {1})
@@ -144,40 +221,20 @@ OptimizerRows PassOverTable(const OptimizerConfig& optimizer, bool all_rows,
 // The unique rows are gathered, go through the formula and are put back.
 OptimizerRows UpdateUniqueRows(const OptimizerConfig& optimizer,
                                xla::XlaOp learning_rate,
-                               const SortedGradients& gradients,
-                               const OptimizerRows& table, int64_t num_rows,
-                               int64_t dim, int64_t num_ids) {
-  xla::XlaBuilder* builder = gradients.ids.builder();
-  // Unique id u is that of all entries whose segment is u.
-  const xla::XlaOp differs =
-      xla::Ne(xla::SliceInDim(gradients.ids, 1, num_ids, 1, 0),
-              xla::SliceInDim(gradients.ids, 0, num_ids - 1, 1, 0));
-  const xla::XlaOp zero = xla::ConstantR0<int32_t>(builder, 0);
-  const xla::XlaOp segments = PrefixSum(
-      xla::PadInDim(xla::ConvertElementType(differs, xla::S32), zero, 0, 1, 0),
-      num_ids);
-  const ScatterHints sorted{/*sorted=*/true, /*unique=*/false};
-  const xla::XlaOp sums = ScatterAdd(Zeros(builder, {num_ids, dim}), segments,
-                                     gradients.rows, sorted);
-  // Places without a row point behind the table, each to another place, so
-  // that the rows are sorted and unique to the last one.
-  const xla::XlaOp behind = xla::Add(
-      Positions(builder, num_ids),
-      xla::ConstantR0<int32_t>(builder, static_cast<int32_t>(num_rows)));
-  const xla::XlaOp rows = ScatterSet(behind, segments, gradients.ids, sorted);
-
+                               const UniqueGradients& unique,
+                               const OptimizerRows& table) {
   OptimizerRows touched;
-  touched.weights = Gather(table.weights, rows);
+  touched.weights = Gather(table.weights, unique.rows);
   for (const xla::XlaOp slot : table.slots) {
-    touched.slots.push_back(Gather(slot, rows));
+    touched.slots.push_back(Gather(slot, unique.rows));
   }
-  touched = LowerOptimizer(optimizer, learning_rate, sums, touched);
-  const ScatterHints unique{/*sorted=*/true, /*unique=*/true};
+  touched = LowerOptimizer(optimizer, learning_rate, unique.sums, touched);
   OptimizerRows updated;
-  updated.weights = ScatterSet(table.weights, rows, touched.weights, unique);
+  updated.weights =
+      ScatterSet(table.weights, unique.rows, touched.weights, kUniqueRows);
   for (size_t s = 0; s < table.slots.size(); ++s) {
     updated.slots.push_back(
-        ScatterSet(table.slots[s], rows, touched.slots[s], unique));
+        ScatterSet(table.slots[s], unique.rows, touched.slots[s], kUniqueRows));
   }
   return updated;
 }
@@ -292,18 +349,22 @@ class FusedEmbeddingUpdateLowering : public XlaOpKernel {
                                     {})
                      : xla::ConstantR0<float>(ctx->builder(), rate.constant);
     const KeepOnTensorCore scope(ctx->builder());
-    const SortedGradients sorted = Sort(ctx->builder(), gradients, dim);
+    const LoweringTarget target = FindLoweringTarget(ctx);
+    const SortedGradients sorted = Sort(ctx->builder(), gradients, target, dim);
     // To gather rows of a table that is stored by columns, and to put them
     // back, the compiler copies the table to and fro.
-    const bool by_columns = LowersForTpu(ctx) && StoredByColumns(dim);
+    const bool by_columns =
+        target == LoweringTarget::kTpu && StoredByColumns(dim);
     if (table.all_rows || by_columns ||
-        num_rows <= kRowsPerIdToPassOver * gradients.num_ids) {
+        PassesOver(target, num_rows, gradients.num_ids)) {
       return PassOverTable(table.optimizer, table.all_rows, by_columns,
-                           learning_rate, sorted, variables, num_rows, dim,
-                           gradients.num_ids);
+                           learning_rate, sorted, variables, target, num_rows,
+                           dim, gradients.num_ids);
     }
-    return UpdateUniqueRows(table.optimizer, learning_rate, sorted, variables,
-                            num_rows, dim, gradients.num_ids);
+    return UpdateUniqueRows(
+        table.optimizer, learning_rate,
+        SumsOfUniqueRows(sorted, target, num_rows, dim, gradients.num_ids),
+        variables);
   }
 
   int num_tables_ = 0;

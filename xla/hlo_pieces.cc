@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "xla/hlo/builder/lib/comparators.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/slicing.h"
 #include "xla/hlo/builder/xla_computation.h"
@@ -137,6 +138,27 @@ xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size) {
     vector = xla::Add(vector, xla::Pad(vector, zero, padding));
   }
   return vector;
+}
+
+SortedKeys SortStably(xla::XlaOp keys, int64_t size) {
+  // As numbers of which the place is the lower half: one array is sorted
+  // several times as fast as two or three by XLA on a CPU.
+  constexpr uint64_t kPlaceBits = 32;
+  xla::XlaBuilder* builder = keys.builder();
+  const xla::XlaOp bits = xla::ConstantR0<uint64_t>(builder, kPlaceBits);
+  const xla::XlaOp packed =
+      xla::Or(xla::ShiftLeft(xla::ConvertElementType(keys, xla::U64),
+                             xla::Broadcast(bits, {size})),
+              xla::Iota(builder, xla::U64, size));
+  const xla::XlaOp sorted = xla::Sort(
+      {packed}, xla::CreateScalarLtComputation({xla::U64}, builder), 0);
+  return {xla::ConvertElementType(
+              xla::ShiftRightLogical(sorted, xla::Broadcast(bits, {size})),
+              xla::S32),
+          xla::ConvertElementType(
+              xla::And(sorted, xla::ScalarLike(
+                                   sorted, (uint64_t{1} << kPlaceBits) - 1)),
+              xla::S32)};
 }
 
 xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size) {

@@ -42,6 +42,16 @@ xla::XlaOp ScatterSet(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
 // Sum of the elements up to and with each one; S32 [size].
 xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size);
 
+// Keys in ascending order, and at which place each has been.
+struct SortedKeys {
+  xla::XlaOp keys;    // S32 [size]
+  xla::XlaOp places;  // S32 [size]
+};
+
+// `keys`, S32 [size], none of them negative; those that are equal stay in their
+// order.
+SortedKeys SortStably(xla::XlaOp keys, int64_t size);
+
 // [0, size), S32.
 xla::XlaOp Positions(xla::XlaBuilder* builder, int64_t size);
 

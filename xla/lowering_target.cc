@@ -12,13 +12,34 @@
 namespace tf_embed {
 namespace {
 
-std::atomic<int> num_asking_for_tpu{0};
+// How many ask for each target.
+std::atomic<int> num_asking_for[3] = {};
+
+bool IsAskedFor(LoweringTarget target) {
+  return num_asking_for[static_cast<int>(target)].load(
+             std::memory_order_relaxed) > 0;
+}
+
+std::string DeviceOf(const tensorflow::XlaOpKernelContext* ctx) {
+  return ctx->compiler()->options().device_type.type();
+}
 
 }  // namespace
 
-absl::StatusOr<LoweringTarget> FindLoweringTarget(
+LoweringTarget FindLoweringTarget(const tensorflow::XlaOpKernelContext* ctx) {
+  for (const LoweringTarget target :
+       {LoweringTarget::kTpu, LoweringTarget::kGpu}) {
+    if (IsAskedFor(target)) return target;
+  }
+  const std::string device = DeviceOf(ctx);
+  if (device == tensorflow::DEVICE_TPU_XLA_JIT) return LoweringTarget::kTpu;
+  if (device == tensorflow::DEVICE_GPU_XLA_JIT) return LoweringTarget::kGpu;
+  return LoweringTarget::kCpu;
+}
+
+absl::StatusOr<LoweringTarget> FindEngine(
     const tensorflow::XlaOpKernelContext* ctx) {
-  const std::string& device = ctx->compiler()->options().device_type.type();
+  const std::string device = DeviceOf(ctx);
   if (device == tensorflow::DEVICE_CPU_XLA_JIT) return LoweringTarget::kCpu;
   if (device == tensorflow::DEVICE_TPU_XLA_JIT) return LoweringTarget::kTpu;
   return absl::UnimplementedError(absl::StrCat(
@@ -28,15 +49,9 @@ absl::StatusOr<LoweringTarget> FindLoweringTarget(
       "compiled function on a CPU, or call the op outside of it"));
 }
 
-bool LowersForTpu(const tensorflow::XlaOpKernelContext* ctx) {
-  return ctx->compiler()->options().device_type.type() ==
-             tensorflow::DEVICE_TPU_XLA_JIT ||
-         num_asking_for_tpu.load(std::memory_order_relaxed) > 0;
-}
-
 }  // namespace tf_embed
 
-extern "C" void TfEmbed_LowerForTpu(int on) {
-  tf_embed::num_asking_for_tpu.fetch_add(on ? 1 : -1,
-                                         std::memory_order_relaxed);
+extern "C" void TfEmbed_LowerFor(int target, int on) {
+  tf_embed::num_asking_for[target].fetch_add(on ? 1 : -1,
+                                             std::memory_order_relaxed);
 }

@@ -6,25 +6,25 @@
 
 namespace tf_embed {
 
-// Where the embedding engine is that a compiled program speaks with.
-enum class LoweringTarget {
-  kCpu,  // in this process
-  kTpu,  // in the TPU's memory, behind libtpu
-};
+// What a program runs on. The numbers are those of TfEmbed_LowerFor.
+enum class LoweringTarget { kCpu = 0, kTpu = 1, kGpu = 2 };
 
-// Unimplemented for other devices; the message names the op.
-absl::StatusOr<LoweringTarget> FindLoweringTarget(
+// What an op that is plain HLO is to be lowered for: the program's device, or
+// what TfEmbed_LowerFor has asked for.
+LoweringTarget FindLoweringTarget(const tensorflow::XlaOpKernelContext* ctx);
+
+// Where the embedding engine is that the program speaks with: on the CPU, in
+// this process, or in the memory of the TPU, behind libtpu. Unimplemented for
+// other devices; the message names the op.
+absl::StatusOr<LoweringTarget> FindEngine(
     const tensorflow::XlaOpKernelContext* ctx);
-
-// Whether what is built should be what is best on a TPU: the program is for
-// one, or TfEmbed_LowerForTpu has asked for it.
-bool LowersForTpu(const tensorflow::XlaOpKernelContext* ctx);
 
 }  // namespace tf_embed
 
-// While it is on, programs for the CPU are built as for a TPU, whose compiler
-// is asked about them on machines where TensorFlow has none.
-extern "C" __attribute__((visibility("default"))) void TfEmbed_LowerForTpu(
-    int on);
+// While it is on, programs for the CPU are built as for another target: to ask
+// a TPU's compiler about them where TensorFlow has none, or to run what a GPU
+// would on a CPU.
+extern "C" __attribute__((visibility("default"))) void TfEmbed_LowerFor(
+    int target, int on);
 
 #endif  // TF_EMBED_XLA_LOWERING_TARGET_H_

@@ -2,102 +2,26 @@
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.xla.feature_cases import (
+    padded,
+    ragged,
+    random_features,
+    random_tables,
+)
 from tests.xla.update_cases import OPTIMIZERS, update_case
 from tf_embed.serving import _own_ops
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
 from tf_embed.serving._fused_update import FusedUpdate
-from tf_embed.xla._tpu_cost import lowered_for_tpu
+from tf_embed.xla._tpu_cost import lowered_for
 
 _EPS = np.finfo(np.float32).eps
-
-
-def _ids(rng, size, vocabulary):
-    return tf.constant(rng.integers(0, vocabulary, size), tf.int64)
-
-
-def _padded(rng, batch, length, vocabulary):
-    """[B, L] ids of which some are -1, as a sparse feature of static shape."""
-    ids = rng.integers(0, vocabulary, batch * length)
-    ids[rng.random(ids.size) < 0.3] = -1
-    rows, columns = np.divmod(np.arange(ids.size), length)
-    return dict(
-        form="sparse_safe",
-        ids=tf.constant(ids, tf.int64),
-        indices=tf.constant(np.stack([rows, columns], 1), tf.int64),
-        dense_shape=tf.constant([batch, length], tf.int64),
-    )
-
-
-def _ragged(rng, form, batch, vocabulary):
-    lengths = rng.integers(0, 5, batch)
-    splits = np.concatenate([[0], np.cumsum(lengths)])
-    return dict(
-        form=form,
-        ids=_ids(rng, splits[-1], vocabulary),
-        indices=tf.constant(splits, tf.int32),
-        sequence_length=3 if form == "ragged_sequence" else 0,
-    )
-
-
-def _sequence(rng, batch, vocabulary):
-    coordinates = np.argwhere(rng.random([batch, 5]) < 0.5)
-    return dict(
-        form="sparse_sequence",
-        ids=_ids(rng, len(coordinates), vocabulary),
-        indices=tf.constant(coordinates, tf.int64),
-        dense_shape=tf.constant([batch, 5], tf.int64),
-        sequence_length=3,
-    )
-
-
-def _random_features(rng, tables):
-    """A feature of each form for each combiner, with and without weights."""
-    features = []
-    for combiner in ("sum", "mean", "sqrtn"):
-        for weighted in (False, True):
-            for form in ("padded", "ragged", "ragged_sequence", "sequence", "dense"):
-                table = tables[rng.integers(len(tables))]
-                vocabulary = table.shape[0]
-                batch = int(rng.integers(1, 7))
-                if form == "padded":
-                    arguments = _padded(rng, batch, 4, vocabulary)
-                elif form == "sequence":
-                    arguments = _sequence(rng, batch, vocabulary)
-                elif form == "dense":
-                    arguments = dict(
-                        form="dense", ids=_ids(rng, [batch, 2], vocabulary)
-                    )
-                else:
-                    arguments = _ragged(rng, form, batch, vocabulary)
-                if weighted and form != "dense":
-                    size = arguments["ids"].shape[0]
-                    # Some are 0 or cancel out.
-                    weights = rng.integers(-2, 5, size) / 2
-                    arguments["weights"] = tf.constant(weights, tf.float32)
-                features.append(
-                    FusedFeature(
-                        name=f"{form}_{len(features)}",
-                        table=table,
-                        combiner=combiner,
-                        **arguments,
-                    )
-                )
-    return features
-
-
-def _tables(rng, count=2):
-    return [
-        tf.Variable(
-            rng.normal(size=[int(rng.integers(5, 40)), int(rng.integers(1, 9))]),
-            dtype=tf.float32,
-        )
-        for _ in range(count)
-    ]
 
 
 def _compiled(function):
@@ -109,18 +33,27 @@ def _tolerance(*arrays):
     return 256 * _EPS * max([1.0, *(np.abs(a).max(initial=0.0) for a in arrays)])
 
 
-# What is built for a TPU, which asks for the same rows in other ways, runs on
-# the CPU all the same.
+# What is built for a TPU or a GPU, which asks for the same rows in other ways and
+# adds them up in another order, runs on the CPU all the same.
+_FOR_CPU = contextlib.nullcontext
+_FOR_TPU = functools.partial(lowered_for, "tpu")
+_FOR_GPU = functools.partial(lowered_for, "gpu")
 _TARGETS = pytest.mark.parametrize(
-    "target", [contextlib.nullcontext, lowered_for_tpu], ids=["cpu", "tpu"]
+    "target", [_FOR_CPU, _FOR_TPU, _FOR_GPU], ids=["cpu", "tpu", "gpu"]
 )
 
 
-@_TARGETS
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "seed, target",
+    [
+        *((seed, target) for seed in range(6) for target in (_FOR_CPU, _FOR_TPU)),
+        # These take longer to compile.
+        *((seed, _FOR_GPU) for seed in (6, 7)),
+    ],
+)
 def test_LookupAgreesWithTheCpuKernel(seed, target):
     rng = np.random.default_rng(seed)
-    features = _random_features(rng, _tables(rng))
+    features = random_features(rng, random_tables(rng))
     expected = [value.numpy() for value in fused_lookup(features)]
     with target():
         actual = _compiled(lambda: fused_lookup(features))()
@@ -134,7 +67,7 @@ def test_LookupAgreesWithTheCpuKernel(seed, target):
 # For a TPU: columns, all tiles they lie in, and columns of a table that is never
 # copied; pairs of rows, of one and of several blocks of 128 columns; single
 # rows, where the number of rows does not allow pairs.
-@_TARGETS
+@pytest.mark.parametrize("target", [_FOR_CPU, _FOR_TPU], ids=["cpu", "tpu"])
 @pytest.mark.parametrize(
     "rows, dim",
     [
@@ -153,7 +86,7 @@ def test_LookupInALargeTableAgreesWithTheCpuKernel(rows, dim, target):
     rng = np.random.default_rng(rows + dim)
     table = tf.Variable(rng.normal(size=[rows, dim]), dtype=tf.float32)
     # Some of each form: all together take seconds to compile.
-    features = _random_features(rng, [table])[rng.integers(3) :: 3]
+    features = random_features(rng, [table])[rng.integers(3) :: 3]
     expected = [value.numpy() for value in fused_lookup(features)]
     with target():
         actual = _compiled(lambda: fused_lookup(features))()
@@ -209,6 +142,45 @@ def test_LookupOfRegularFeaturesAgreesWithTheCpuKernel(rows, dim, length, target
         )
 
 
+# Positions that go from block to block, that fill one, that are in none: rows
+# are added up in blocks of 32 for a GPU. What is not looked up is infinite.
+@pytest.mark.parametrize("combiner", ["sum", "mean", "sqrtn"])
+def test_LongPositionsAgreeWithTheCpuKernelOnAGpu(combiner):
+    rng = np.random.default_rng(0)
+    lengths = np.array([0, 1, 30, 1, 32, 33, 0, 0, 64, 100, 2, 500, 0])
+    splits = np.concatenate([[0], np.cumsum(lengths)])
+    values = np.full([50, 3], np.inf)
+    values[10:40] = rng.normal(size=[30, 3])
+    table = tf.Variable(values, dtype=tf.float32)
+    ids = rng.integers(10, 40, splits[-1])
+    ids[rng.random(ids.size) < 0.1] = -1
+    weights = rng.integers(1, 5, ids.size) / 2
+    positions = np.repeat(np.arange(lengths.size), lengths)
+    places = np.arange(ids.size) - splits[positions]
+    in_any_order = rng.permutation(ids.size)
+
+    def lookup():
+        sparse = FusedFeature(
+            "sparse", table, combiner=combiner, form="sparse_safe",
+            ids=tf.constant(ids[in_any_order]),
+            indices=tf.constant(np.stack([positions, places], 1)[in_any_order]),
+            dense_shape=tf.constant([lengths.size, 500], tf.int64),
+            weights=tf.constant(weights[in_any_order], tf.float32),
+        )  # fmt: skip
+        ragged_one = FusedFeature(
+            "ragged", table, combiner=combiner, form="ragged",
+            ids=tf.constant(np.maximum(ids, 10)), indices=tf.constant(splits),
+            weights=tf.constant(weights, tf.float32),
+        )  # fmt: skip
+        return fused_lookup([sparse, ragged_one])
+
+    with _FOR_GPU():
+        actual = _compiled(lookup)()
+    for got, want in zip(actual, lookup(), strict=True):
+        assert np.isfinite(want).all()
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("dim", [64, 128])
 def test_NeighboursOfTheRowsThatAreLookedUpDoNotReachTheSums(dim):
     rng = np.random.default_rng(0)
@@ -223,17 +195,19 @@ def test_NeighboursOfTheRowsThatAreLookedUpDoNotReachTheSums(dim):
         dense_shape=tf.constant(ids.shape, tf.int64),
     )  # fmt: skip
     (want,) = fused_lookup([feature])
-    with lowered_for_tpu():
+    with _FOR_TPU():
         (got,) = _compiled(lambda: fused_lookup([feature]))()
     assert np.isfinite(want).all()
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_GradientAgreesWithTheCpuKernel(seed):
+@pytest.mark.parametrize(
+    "seed, target", [*((seed, _FOR_CPU) for seed in range(4)), (4, _FOR_GPU)]
+)
+def test_GradientAgreesWithTheCpuKernel(seed, target):
     rng = np.random.default_rng(seed)
-    tables = _tables(rng)
-    features = _random_features(rng, tables)
+    tables = random_tables(rng)
+    features = random_features(rng, tables)
     factors = [
         tf.constant(rng.normal(size=value.shape), tf.float32)
         for value in fused_lookup(features)
@@ -247,23 +221,24 @@ def test_GradientAgreesWithTheCpuKernel(seed):
             )
         return [tf.convert_to_tensor(g) for g in tape.gradient(loss, tables)]
 
-    for got, want in zip(_compiled(gradient)(), gradient(), strict=True):
+    with target():
+        compiled = _compiled(gradient)()
+    for got, want in zip(compiled, gradient(), strict=True):
         np.testing.assert_allclose(
             got, want, rtol=0, atol=_tolerance(want), err_msg=f"seed {seed}"
         )
 
 
-# As for a TPU, columns of a narrow table are passed over.
+# As for a TPU, columns of a narrow table are passed over. A GPU adds gradients up
+# in the same way for all optimizers, but for those that visit all rows.
 @pytest.mark.parametrize(
-    "vocabulary, target",
+    "optimizer, vocabulary, target",
     [
-        (30, contextlib.nullcontext),
-        (5000, contextlib.nullcontext),
-        (5000, lowered_for_tpu),
+        *itertools.product(sorted(OPTIMIZERS), [30, 5000], [_FOR_CPU]),
+        *itertools.product(sorted(OPTIMIZERS), [5000], [_FOR_TPU]),
+        *itertools.product(["adagrad", "adam_eager_sum"], [30, 5000], [_FOR_GPU]),
     ],
-    ids=["pass_over", "unique_rows", "pass_over_columns"],
 )
-@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary, target):
     rng = np.random.default_rng(1)
     config, variables = update_case(rng, optimizer, vocabulary)
@@ -271,8 +246,8 @@ def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary, target):
     start = {name: value.numpy() for name, value in variables["t"].items()}
     # Ids are from a few rows, so that they repeat; and no id at all.
     features = [
-        FusedFeature("a", table, combiner="mean", **_padded(rng, 6, 5, 12)),
-        FusedFeature("b", table, combiner="sum", **_ragged(rng, "ragged", 5, 12)),
+        FusedFeature("a", table, combiner="mean", **padded(rng, 6, 5, 12)),
+        FusedFeature("b", table, combiner="sum", **ragged(rng, "ragged", 5, 12)),
         FusedFeature("c", table, form="dense", combiner="sum",
                      ids=tf.constant([vocabulary - 1, 3, 3])),
     ]  # fmt: skip
@@ -344,12 +319,14 @@ def _one_feature(table, **arguments):
     return FusedFeature(table=table, **(defaults | arguments))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_WeightsGetTheGradientsOfTheCpuKernel(seed):
+@pytest.mark.parametrize(
+    "seed, target", [*((seed, _FOR_CPU) for seed in range(3)), (3, _FOR_GPU)]
+)
+def test_WeightsGetTheGradientsOfTheCpuKernel(seed, target):
     rng = np.random.default_rng(seed)
     features = [
         feature
-        for feature in _random_features(rng, _tables(rng))
+        for feature in random_features(rng, random_tables(rng))
         if feature.weights is not None and feature.form in ("ragged", "sparse_safe")
     ]
     assert {feature.combiner for feature in features} == {"sum", "mean", "sqrtn"}
@@ -362,9 +339,9 @@ def test_WeightsGetTheGradientsOfTheCpuKernel(seed):
             loss = tf.add_n([tf.reduce_sum(output**2) for output in outputs])
         return tape.gradient(loss, weights)
 
-    for feature, got, want in zip(
-        features, _compiled(gradient)(), gradient(), strict=True
-    ):
+    with target():
+        compiled = _compiled(gradient)()
+    for feature, got, want in zip(features, compiled, gradient(), strict=True):
         np.testing.assert_allclose(
             got, want, rtol=1e-4, atol=_tolerance(want), err_msg=feature.name
         )

@@ -99,15 +99,20 @@ def _spec(value: typing.Any) -> tf.TensorSpec:
     return tf.TensorSpec(value.shape, tf.as_dtype(value.dtype))
 
 
+# Numbers of LoweringTarget.
+_LOWERING_TARGETS = {"tpu": 1, "gpu": 2}
+
+
 @contextlib.contextmanager
-def lowered_for_tpu() -> collections.abc.Iterator[None]:
-    """What is compiled for the CPU in it is built as for a TPU."""
+def lowered_for(target: str) -> collections.abc.Iterator[None]:
+    """What is compiled for the CPU in it is built as for a "tpu" or "gpu"."""
     library = _loader.library()
-    library.TfEmbed_LowerForTpu(1)
+    number = _LOWERING_TARGETS[target]
+    library.TfEmbed_LowerFor(number, 1)
     try:
         yield
     finally:
-        library.TfEmbed_LowerForTpu(0)
+        library.TfEmbed_LowerFor(number, 0)
 
 
 # On a TPU these are what libtpu makes of them once its system is initialised; what
@@ -178,7 +183,7 @@ def stablehlo(
     _refuse_engine_ops(compiled.get_concrete_function(*specs.values()).graph)
     try:
         ir = compiled.experimental_get_compiler_ir(*specs.values())
-        with lowered_for_tpu():
+        with lowered_for("tpu"):
             return typing.cast(str, ir(stage="stablehlo", platform_name="CPU"))
     except tf.errors.OpError as error:
         # Without TensorFlow's stack of where the op was made.
