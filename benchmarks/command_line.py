@@ -72,15 +72,19 @@ def add_choice(
     flag: str,
     choices: Iterable[str],
     default: list[str] | None = None,
+    usual: str = "all",
 ) -> None:
-    """Adds an option for several of the choices, separated by commas."""
+    """Adds an option for several of the choices, separated by commas.
+
+    usual: what None stands for, for the help.
+    """
     names = list(choices)
     parser.add_argument(
         flag,
         type=_choice(names),
         metavar="A,B",
         default=default,
-        help=f"of {', '.join(names)}; default: {', '.join(default or ['all'])}",
+        help=f"of {', '.join(names)}; default: {', '.join(default or [usual])}",
     )
 
 

@@ -22,7 +22,9 @@ from benchmarks.systems import SYSTEMS, WorkerError, pythons
 from benchmarks.workloads import DISTRIBUTIONS, OPTIMIZERS, WORKLOADS, Setting
 
 KINDS = ("forward", "step")
-THREADS = ("1", "2")
+# Those that a machine has no cores for are left out.
+THREADS = ("1", "2", "4", "8", "16", "32", "64", "128")
+_USUAL_THREADS = ["1", "2"]
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -42,7 +44,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     command_line.add_choice(parser, "--system", SYSTEMS)
     command_line.add_choice(parser, "--optimizer", OPTIMIZERS)
     command_line.add_choice(parser, "--distribution", DISTRIBUTIONS)
-    command_line.add_choice(parser, "--threads", THREADS)
+    command_line.add_choice(
+        parser, "--threads", THREADS, usual=",".join(_USUAL_THREADS)
+    )
     command_line.add_choice(parser, "--kind", KINDS)
     parser.add_argument(
         "--seconds", type=float, help="to time each system on each setting"
@@ -115,7 +119,7 @@ def _settings(
     distributions = options.distribution or (
         ["uniform"] if quick else list(DISTRIBUTIONS)
     )
-    threads = options.threads or (["1"] if quick else list(THREADS))
+    threads = options.threads or (["1"] if quick else _USUAL_THREADS)
     kinds = options.kind or list(KINDS)
     settings = []
     for name, distribution, count in itertools.product(
