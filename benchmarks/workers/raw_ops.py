@@ -27,7 +27,6 @@ class RawOps(System):
         raw_ops.ConfigureTPUEmbedding(config=config)
         self._serialized = config.SerializeToString()
         self._load(config)
-        self._gradients = [tf.constant(x) for x in inputs.gradients]
         self._combiners = [] if w.one_id else [w.combiner] * w.tables
         self._batches = [self._tensors(batch) for batch in inputs.batches]
         self._functions = {
@@ -113,13 +112,12 @@ class RawOps(System):
         rest = list(flat)
         ids = [rest.pop(0) for _ in range(n)]
         # Without splits, a feature is dense: one id a sample.
-        splits = [
-            tf.zeros([0], tf.int64) if self.workload.one_id else rest.pop(0)
-            for _ in range(n)
-        ]
-        weights = [
-            rest.pop(0) if self.workload.weighted else tf.zeros([0]) for _ in range(n)
-        ]
+        splits = [tf.zeros([0], tf.int64)] * n
+        if not self.workload.one_id:
+            splits = [rest.pop(0) for _ in range(n)]
+        weights = [tf.zeros([0])] * n
+        if self.workload.weighted:
+            weights = [rest.pop(0) for _ in range(n)]
         enqueue = raw_ops.EnqueueTPUEmbeddingArbitraryTensorBatch(
             sample_indices_or_row_splits=splits,
             embedding_indices=ids,
@@ -138,9 +136,11 @@ class RawOps(System):
 
     def _step(self, *flat):
         activations = self._look_up(flat, "train")
+        # Made in the function, as gradients are, not handed to it at each call.
+        gradients = [tf.constant(x) for x in self.inputs.gradients]
         with tf.control_dependencies(activations):
             raw_ops.SendTPUEmbeddingGradients(
-                inputs=self._gradients, learning_rates=[], config=self._serialized
+                inputs=gradients, learning_rates=[], config=self._serialized
             )
 
     def _empty(self, *flat):
