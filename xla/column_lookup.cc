@@ -2,7 +2,6 @@
 
 #include <cstdint>
 
-#include "xla/hlo/builder/lib/arithmetic.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/xla_builder.h"
 #include "xla/hlo_pieces.h"
@@ -67,13 +66,6 @@ xla::XlaOp GatherColumns(xla::XlaOp table, int64_t num_rows, int64_t dim,
     return xla::Reshape(Gather(tiles, ids, 2), {dim, num_ids});
   }
   return Gather(columns, ids, 1);
-}
-
-xla::XlaOp SumOver(xla::XlaOp terms, int64_t dimension) {
-  xla::XlaBuilder* builder = terms.builder();
-  return xla::Reduce(terms, xla::ConstantR0<float>(builder, 0.0f),
-                     xla::CreateScalarAddComputation(xla::F32, builder),
-                     {dimension});
 }
 
 // The same number of ids at each position.

@@ -265,9 +265,7 @@ xla::XlaOp WeightGradients(const FusedContributions& ids, Combiner combiner,
                            xla::XlaOp rows, xla::XlaOp gradient) {
   xla::XlaBuilder* builder = rows.builder();
   const xla::XlaOp products =
-      xla::Reduce(xla::Mul(rows, Gather(gradient, ids.positions)),
-                  xla::ConstantR0<float>(builder, 0.0f),
-                  xla::CreateScalarAddComputation(xla::F32, builder), {1});
+      SumOver(xla::Mul(rows, Gather(gradient, ids.positions)), 1);
   const xla::XlaOp zeros = Zeros(builder, {ids.num_ids});
   const xla::XlaOp dots = xla::Select(ids.kept, products, zeros);
   if (!ids.scales.valid()) return dots;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "xla/hlo/builder/lib/arithmetic.h"
 #include "xla/hlo/builder/lib/comparators.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo/builder/lib/slicing.h"
@@ -125,6 +126,13 @@ xla::XlaOp ScatterAdd(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
 xla::XlaOp ScatterSet(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
                       ScatterHints hints) {
   return Scatter(target, ids, updates, /*add=*/false, hints);
+}
+
+xla::XlaOp SumOver(xla::XlaOp terms, int64_t dimension) {
+  xla::XlaBuilder* builder = terms.builder();
+  return xla::Reduce(terms, xla::ConstantR0<float>(builder, 0.0f),
+                     xla::CreateScalarAddComputation(xla::F32, builder),
+                     {dimension});
 }
 
 xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size) {

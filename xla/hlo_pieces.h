@@ -39,6 +39,9 @@ xla::XlaOp ScatterAdd(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
 xla::XlaOp ScatterSet(xla::XlaOp target, xla::XlaOp ids, xla::XlaOp updates,
                       ScatterHints hints = {});
 
+// The sum of F32 `terms` over a dimension.
+xla::XlaOp SumOver(xla::XlaOp terms, int64_t dimension);
+
 // Sum of the elements up to and with each one; S32 [size].
 xla::XlaOp PrefixSum(xla::XlaOp vector, int64_t size);
 

@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "xla/hlo/builder/lib/arithmetic.h"
 #include "xla/hlo/builder/lib/constants.h"
 #include "xla/hlo_pieces.h"
 #include "xla/xla_data.pb.h"
@@ -80,10 +79,7 @@ RunningSums Run(xla::XlaOp rows, xla::XlaOp continues, int64_t num_blocks,
 
 xla::XlaOp SumRuns(xla::XlaOp rows, int64_t count, int64_t length,
                    int64_t dim) {
-  xla::XlaBuilder* builder = rows.builder();
-  return xla::Reduce(xla::Reshape(rows, {count, length, dim}),
-                     xla::ConstantR0<float>(builder, 0.0f),
-                     xla::CreateScalarAddComputation(xla::F32, builder), {1});
+  return SumOver(xla::Reshape(rows, {count, length, dim}), 1);
 }
 
 xla::XlaOp SumSegments(xla::XlaOp rows, int64_t num_rows, int64_t dim,

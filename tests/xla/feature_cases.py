@@ -80,6 +80,16 @@ def random_features(rng, tables):
     return features
 
 
+def update_features(rng, table):
+    """Of ids from a few rows, so that they repeat; and no id at all."""
+    return [
+        FusedFeature("a", table, combiner="mean", **padded(rng, 6, 5, 12)),
+        FusedFeature("b", table, combiner="sum", **ragged(rng, "ragged", 5, 12)),
+        FusedFeature("c", table, form="dense", combiner="sum",
+                     ids=tf.constant([table.shape[0] - 1, 3, 3])),
+    ]  # fmt: skip
+
+
 def random_tables(rng, count=2):
     return [
         tf.Variable(

@@ -9,12 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.xla.feature_cases import (
-    padded,
-    ragged,
-    random_features,
-    random_tables,
-)
+from tests.xla.feature_cases import random_features, random_tables, update_features
 from tests.xla.update_cases import OPTIMIZERS, update_case
 from tf_embed.serving import _own_ops
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
@@ -244,13 +239,7 @@ def test_UpdateAgreesWithTheCpuKernel(optimizer, vocabulary, target):
     config, variables = update_case(rng, optimizer, vocabulary)
     table = variables["t"]["parameters"]
     start = {name: value.numpy() for name, value in variables["t"].items()}
-    # Ids are from a few rows, so that they repeat; and no id at all.
-    features = [
-        FusedFeature("a", table, combiner="mean", **padded(rng, 6, 5, 12)),
-        FusedFeature("b", table, combiner="sum", **ragged(rng, "ragged", 5, 12)),
-        FusedFeature("c", table, form="dense", combiner="sum",
-                     ids=tf.constant([vocabulary - 1, 3, 3])),
-    ]  # fmt: skip
+    features = update_features(rng, table)
     gradients = [
         tf.constant(rng.normal(size=value.shape), tf.float32)
         for value in fused_lookup(features)

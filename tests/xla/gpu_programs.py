@@ -23,7 +23,7 @@ import typing
 import numpy as np
 import tensorflow as tf
 
-from tests.xla.feature_cases import padded, ragged, random_features, random_tables
+from tests.xla.feature_cases import random_features, random_tables, update_features
 from tests.xla.update_cases import OPTIMIZERS, update_case
 from tf_embed.serving._fused_lookup import FusedFeature, fused_lookup
 from tf_embed.serving._fused_update import FusedUpdate
@@ -43,6 +43,8 @@ class Program:
       specs: Of the arguments.
       stock: What TensorFlow builds for the same.
       timed: Whether it is large enough for that.
+      writes: How many variables, the last inputs, it returns new values of. Of
+        programs that are timed.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Program:
     specs: list[tf.TensorSpec] = dataclasses.field(default_factory=list)
     stock: collections.abc.Callable[..., typing.Any] | None = None
     timed: bool = False
+    writes: int = 0
 
 
 def _without_locations(text: str) -> str:
@@ -115,7 +118,7 @@ def _variables(
     ]
 
 
-def _small_lookups(seed: int) -> collections.abc.Iterator[Program]:
+def small_lookups(seed: int) -> collections.abc.Iterator[Program]:
     """All forms and combiners, and the gradients of their tables."""
     rng = np.random.default_rng(seed)
     tables = random_tables(rng)
@@ -146,13 +149,7 @@ def _small_update(optimizer: str, vocabulary: int) -> Program:
     rng = np.random.default_rng(1)
     config, variables = update_case(rng, optimizer, vocabulary)
     table = variables["t"]["parameters"]
-    # Ids are from a few rows, so that they repeat.
-    features = [
-        FusedFeature("a", table, combiner="mean", **padded(rng, 6, 5, 12)),
-        FusedFeature("b", table, combiner="sum", **ragged(rng, "ragged", 5, 12)),
-        FusedFeature("c", table, form="dense", combiner="sum",
-                     ids=tf.constant([vocabulary - 1, 3, 3])),
-    ]  # fmt: skip
+    features = update_features(rng, table)
     gradients = [rng.normal(size=value.shape) for value in fused_lookup(features)]
     features = _as_values(features)
 
@@ -259,12 +256,13 @@ def _large(rows: int, dim: int) -> collections.abc.Iterator[Program]:
         [tf.TensorSpec([_BATCH, dim]), *specs],
         stock_update,
         timed=True,
+        writes=2,
     )  # fmt: skip
 
 
 def programs() -> collections.abc.Iterator[Program]:
     for seed in range(6):
-        yield from _small_lookups(seed)
+        yield from small_lookups(seed)
     for optimizer in sorted(OPTIMIZERS):
         for vocabulary in (30, 5000):
             yield _small_update(optimizer, vocabulary)
@@ -292,6 +290,7 @@ def write(chosen: collections.abc.Iterable[Program], folder: pathlib.Path) -> No
                 "inputs": program.inputs,
                 "targets": [*functions][1:],
                 "timed": program.timed,
+                "writes": program.writes,
             }
         )
     (folder / "index.json").write_text(json.dumps(index, indent=1))
